@@ -1,0 +1,445 @@
+// Package charger knows who is who and how far each has come: the inventory
+// (MAC, parking space, serial, model), the address each charger holds now, and
+// the ladder from "not on the Wi-Fi" to "talks with the cloud".
+//
+// Rooms report what they saw; the Book keeps, for each charger, when it was
+// last proved to have come how far. It decides nothing and sends nothing: the
+// rooms go on whatever it says.
+package charger
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A Stage is the one word for how far a charger has come: the name of the step
+// that is missing, or ok.
+type Stage string
+
+// The ladder, from the bottom.
+const (
+	Wifi  Stage = "wifi"  // not seen on the network
+	DHCP  Stage = "dhcp"  // has Wi-Fi, needs an address
+	DNS   Stage = "dns"   // has an address, asks for no name
+	Time  Stage = "time"  // resolves names, has not got the time
+	Cloud Stage = "cloud" // has the time, has no conversation with the cloud
+	OK    Stage = "ok"    // talks with the cloud
+)
+
+// Stages lists the ladder from the bottom up.
+func Stages() []Stage { return []Stage{Wifi, DHCP, DNS, Time, Cloud, OK} }
+
+// maxStrangers bounds what is remembered of MACs that are not in the
+// inventory. The one that was silent longest makes room.
+const maxStrangers = 256
+
+// seen is what is known of one MAC since the daemon started. Times are zero
+// until something was seen; they carry the monotonic clock (F-12).
+type seen struct {
+	network string
+	addr    netip.Addr
+	host    string // hostname it gives itself; untrusted
+
+	last       time.Time // any sign of life
+	associated time.Time // on the radio now, since; zero when not, or not known
+	booted     time.Time // last DISCOVER: what was proved before is history
+	leased     time.Time
+	resolved   time.Time
+	timed      time.Time
+	talked     time.Time // last time bytes came back from the cloud
+
+	sessions    int // open conversations with the cloud (8883)
+	dayOf       int // year·1000+day of the year of today
+	up, down    int64
+	dayUp       int64
+	dayDown     int64
+	connects    int       // conversations opened
+	refused     string    // the last thing that was refused
+	refusedAt   time.Time //
+	unreachable string    // the last allowed name that could not be reached
+	failedAt    time.Time
+	signal      int // dBm, 0 unknown
+	stage       Stage
+}
+
+// A Book is safe for concurrent use.
+type Book struct {
+	mu     sync.Mutex
+	inv    Inventory
+	seen   map[MAC]*seen
+	byAddr map[netip.Addr]MAC
+	moved  func(c Charger, from, to Stage)
+}
+
+// NewBook opens a book with the inventory given. moved is called, outside the
+// book's lock, when a charger's stage changes; nil: never.
+func NewBook(inv Inventory, moved func(c Charger, from, to Stage)) *Book {
+	return &Book{inv: inv, seen: map[MAC]*seen{}, byAddr: map[netip.Addr]MAC{}, moved: moved}
+}
+
+// Replace takes over a new inventory. What was seen of each MAC stays.
+func (b *Book) Replace(inv Inventory) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.inv = inv
+}
+
+// Inventory returns how many chargers the inventory names, in all or of one
+// network.
+func (b *Book) Inventory(network string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := 0
+	for _, c := range b.inv {
+		if network == "" || c.Network == "" || c.Network == network {
+			n++
+		}
+	}
+	return n
+}
+
+// Known returns the inventory's row for a MAC.
+func (b *Book) Known(mac MAC) (Charger, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c, ok := b.inv[mac]
+	return c, ok
+}
+
+// NameOf returns what a MAC is called in the log: its parking space, or
+// "unknown 60:15:92:41:00:07".
+func (b *Book) NameOf(mac MAC) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.rowLocked(mac).Name
+}
+
+// At returns who holds an address now.
+func (b *Book) At(addr netip.Addr) (MAC, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	mac, ok := b.byAddr[addr.Unmap()]
+	return mac, ok
+}
+
+// Where returns the network and the address that a MAC was last seen with.
+func (b *Book) Where(mac MAC) (network string, addr netip.Addr) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.seen[mac]; s != nil {
+		return s.network, s.addr
+	}
+	return "", netip.Addr{}
+}
+
+func (b *Book) rowLocked(mac MAC) Charger {
+	if c, ok := b.inv[mac]; ok {
+		return c
+	}
+	return Charger{MAC: mac, Name: "unknown " + mac.String()}
+}
+
+// Associated tells that a MAC is on the network's radio, with its signal in
+// dBm (0: not known, F-11).
+func (b *Book) Associated(mac MAC, network string, signal int, now time.Time) {
+	b.note(mac, now, func(s *seen) {
+		s.network, s.signal = network, signal
+		if s.associated.IsZero() {
+			s.associated = now
+		}
+	})
+}
+
+// Left tells that a MAC has gone from the radio. What it has to prove begins
+// again from the bottom.
+func (b *Book) Left(mac MAC, now time.Time) {
+	b.change(mac, now, func(s *seen) {
+		s.associated, s.leased, s.resolved, s.timed = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+		s.signal, s.sessions, s.last = 0, 0, time.Time{}
+	})
+}
+
+// Asked tells that a MAC sent a DISCOVER: it has just booted or lost its
+// address, and what was proved before is history.
+func (b *Book) Asked(mac MAC, network, host string, now time.Time) {
+	b.note(mac, now, func(s *seen) {
+		s.network, s.host, s.booted = network, host, now
+		s.leased, s.resolved, s.timed, s.sessions = time.Time{}, time.Time{}, time.Time{}, 0
+	})
+}
+
+// Leased tells that a MAC holds an address. It is also how the bindings read
+// from disk enter the book: with heard false, as the address of somebody who
+// has not been heard yet.
+func (b *Book) Leased(mac MAC, network string, addr netip.Addr, heard bool, now time.Time) {
+	b.change(mac, now, func(s *seen) {
+		if heard {
+			s.last, s.leased = now, now
+		}
+		s.network = network
+		if s.addr != addr {
+			b.dropAddrLocked(mac, s)
+			s.addr = addr
+		}
+		b.byAddr[addr] = mac
+	})
+}
+
+// Unleased tells that a MAC has given its address back or lost it.
+func (b *Book) Unleased(mac MAC, now time.Time) {
+	b.change(mac, now, func(s *seen) {
+		b.dropAddrLocked(mac, s)
+		s.addr, s.leased, s.resolved, s.timed, s.sessions = netip.Addr{}, time.Time{}, time.Time{}, time.Time{}, 0
+	})
+}
+
+func (b *Book) dropAddrLocked(mac MAC, s *seen) {
+	if b.byAddr[s.addr] == mac {
+		delete(b.byAddr, s.addr)
+	}
+}
+
+// Resolved tells that the charger at addr was answered a name.
+func (b *Book) Resolved(addr netip.Addr, now time.Time) {
+	b.noteAt(addr, now, func(s *seen) { s.resolved = now })
+}
+
+// Timed tells that the charger at addr was given the time.
+func (b *Book) Timed(addr netip.Addr, now time.Time) {
+	b.noteAt(addr, now, func(s *seen) { s.timed = now })
+}
+
+// Opened tells that the charger at addr began a conversation; cloud says
+// whether it is the lasting one (8883, Z-8).
+func (b *Book) Opened(addr netip.Addr, cloud bool, now time.Time) {
+	b.noteAt(addr, now, func(s *seen) {
+		s.connects++
+		if cloud {
+			s.sessions++
+		}
+	})
+}
+
+// Moved tells that bytes went through a conversation of the charger at addr
+// since the last call: up from the charger, down to it. Bytes down on the
+// lasting conversation prove that the cloud answers.
+func (b *Book) Moved(addr netip.Addr, cloud bool, up, down int64, now time.Time) {
+	b.noteAt(addr, now, func(s *seen) {
+		if day := now.Year()*1000 + now.YearDay(); day != s.dayOf {
+			s.dayOf, s.dayUp, s.dayDown = day, 0, 0
+		}
+		s.up, s.down, s.dayUp, s.dayDown = s.up+up, s.down+down, s.dayUp+up, s.dayDown+down
+		if cloud && down > 0 {
+			s.talked, s.unreachable = now, ""
+		}
+	})
+}
+
+// Closed tells that a conversation ended that was Opened at opened. One from
+// before the charger's last boot ended with that boot.
+func (b *Book) Closed(addr netip.Addr, cloud bool, opened, now time.Time) {
+	b.atChange(addr, now, func(s *seen) {
+		if cloud && s.sessions > 0 && !opened.Before(s.booted) {
+			s.sessions--
+		}
+	})
+}
+
+// Refused tells what the charger at addr was refused, in words: "name
+// example.com on port 443".
+func (b *Book) Refused(addr netip.Addr, what string, now time.Time) {
+	b.noteAt(addr, now, func(s *seen) { s.refused, s.refusedAt = what, now })
+}
+
+// Unreachable tells that the charger at addr was let out but name did not
+// answer.
+func (b *Book) Unreachable(addr netip.Addr, name string, now time.Time) {
+	b.noteAt(addr, now, func(s *seen) { s.unreachable, s.failedAt = name, now })
+}
+
+// Heard tells that the charger at addr gave a sign of life.
+func (b *Book) Heard(addr netip.Addr, now time.Time) { b.noteAt(addr, now, func(*seen) {}) }
+
+// noteAt is note for who holds addr; addresses that nobody holds are passed
+// over.
+func (b *Book) noteAt(addr netip.Addr, now time.Time, f func(*seen)) {
+	b.atChange(addr, now, func(s *seen) { s.last = now; f(s) })
+}
+
+func (b *Book) atChange(addr netip.Addr, now time.Time, f func(*seen)) {
+	if mac, ok := b.At(addr); ok {
+		b.change(mac, now, f)
+	}
+}
+
+// note is change with a sign of life.
+func (b *Book) note(mac MAC, now time.Time, f func(*seen)) {
+	b.change(mac, now, func(s *seen) { s.last = now; f(s) })
+}
+
+// change applies f to what is known of a MAC and tells moved when the stage is
+// another one afterwards.
+func (b *Book) change(mac MAC, now time.Time, f func(*seen)) {
+	b.mu.Lock()
+	s := b.seen[mac]
+	if s == nil {
+		b.makeRoomLocked(mac)
+		s = &seen{stage: Wifi}
+		b.seen[mac] = s
+	}
+	f(s)
+	from, to := s.stage, s.stageNow()
+	s.stage = to
+	row, moved := b.rowLocked(mac), b.moved
+	b.mu.Unlock()
+	if from != to && moved != nil {
+		moved(row, from, to)
+	}
+}
+
+// makeRoomLocked forgets the stranger that was silent longest when there are
+// too many.
+func (b *Book) makeRoomLocked(mac MAC) {
+	if _, known := b.inv[mac]; known {
+		return
+	}
+	strangers := 0
+	var oldest MAC
+	var at time.Time
+	for m, s := range b.seen {
+		if _, known := b.inv[m]; known || s.addr.IsValid() {
+			continue
+		}
+		strangers++
+		if strangers == 1 || s.last.Before(at) {
+			oldest, at = m, s.last
+		}
+	}
+	if strangers >= maxStrangers {
+		delete(b.seen, oldest)
+	}
+}
+
+// stageNow is the furthest stage proved since the last boot. A step may be
+// skipped: a charger with a good clock asks no time.
+func (s *seen) stageNow() Stage {
+	switch {
+	case s.last.IsZero():
+		return Wifi
+	case s.sessions > 0 && !s.talked.IsZero() && !s.talked.Before(s.booted):
+		return OK
+	case !s.timed.IsZero():
+		return Cloud
+	case !s.resolved.IsZero():
+		return Time
+	case !s.leased.IsZero():
+		return DNS
+	}
+	return DHCP
+}
+
+// A Status is everything the book can say of one charger.
+type Status struct {
+	Charger
+	Known       bool       `json:"known"` // in the inventory
+	Stage       Stage      `json:"stage"`
+	Address     netip.Addr `json:"address,omitzero"`
+	Hostname    string     `json:"hostname,omitempty"`
+	LastSeen    time.Time  `json:"last_seen,omitzero"`
+	Signal      int        `json:"signal_dbm,omitempty"` // 0: unknown
+	Sessions    int        `json:"sessions"`             // open conversations with the cloud
+	Connects    int        `json:"connects"`             // conversations since the daemon started
+	UpToday     int64      `json:"up_today_bytes"`
+	DownToday   int64      `json:"down_today_bytes"`
+	Up          int64      `json:"up_bytes"`
+	Down        int64      `json:"down_bytes"`
+	Refused     string     `json:"refused,omitempty"` // the last thing refused
+	RefusedAt   time.Time  `json:"refused_at,omitzero"`
+	Unreachable string     `json:"unreachable,omitempty"` // the last allowed name that did not answer
+	FailedAt    time.Time  `json:"unreachable_at,omitzero"`
+	Advice      string     `json:"advice,omitempty"` // one sentence; empty when all is well
+}
+
+// All returns everybody in the inventory and everybody seen, by network and
+// name, with strangers last.
+func (b *Book) All(now time.Time) []Status {
+	b.mu.Lock()
+	out := make([]Status, 0, len(b.inv)+8)
+	for mac := range b.inv {
+		out = append(out, b.statusLocked(mac, now))
+	}
+	for mac := range b.seen {
+		if _, known := b.inv[mac]; !known {
+			out = append(out, b.statusLocked(mac, now))
+		}
+	}
+	b.mu.Unlock()
+	slices.SortFunc(out, func(x, y Status) int {
+		if x.Known != y.Known {
+			if x.Known {
+				return -1
+			}
+			return 1
+		}
+		if c := strings.Compare(x.Network, y.Network); c != 0 {
+			return c
+		}
+		return compareNames(x.Name, y.Name)
+	})
+	return out
+}
+
+func (b *Book) statusLocked(mac MAC, now time.Time) Status {
+	c, known := b.inv[mac]
+	if !known {
+		c = b.rowLocked(mac)
+	}
+	st := Status{Charger: c, Known: known, Stage: Wifi}
+	if s := b.seen[mac]; s != nil {
+		if s.network != "" {
+			st.Network = s.network
+		}
+		st.Stage, st.Address, st.Hostname, st.LastSeen = s.stageNow(), s.addr, s.host, s.last
+		st.Signal, st.Sessions, st.Connects, st.Up, st.Down = s.signal, s.sessions, s.connects, s.up, s.down
+		if s.dayOf == now.Year()*1000+now.YearDay() {
+			st.UpToday, st.DownToday = s.dayUp, s.dayDown
+		}
+		st.Refused, st.RefusedAt, st.Unreachable, st.FailedAt = s.refused, s.refusedAt, s.unreachable, s.failedAt
+	}
+	st.Advice = advice(st, now)
+	return st
+}
+
+// compareNames orders P1-2 before P1-10: runs of digits compare by value.
+func compareNames(x, y string) int {
+	for x != "" && y != "" {
+		dx, dy := digits(x), digits(y)
+		if dx > 0 && dy > 0 {
+			nx, ny := strings.TrimLeft(x[:dx], "0"), strings.TrimLeft(y[:dy], "0")
+			if len(nx) != len(ny) {
+				return len(nx) - len(ny)
+			}
+			if c := strings.Compare(nx, ny); c != 0 {
+				return c
+			}
+			x, y = x[dx:], y[dy:]
+			continue
+		}
+		if x[0] != y[0] {
+			return int(x[0]) - int(y[0])
+		}
+		x, y = x[1:], y[1:]
+	}
+	return len(x) - len(y)
+}
+
+func digits(s string) int {
+	n := 0
+	for n < len(s) && s[n] >= '0' && s[n] <= '9' {
+		n++
+	}
+	return n
+}

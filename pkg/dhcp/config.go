@@ -1,0 +1,26 @@
+package dhcp
+
+import (
+	"net/netip"
+	"time"
+)
+
+// A Network is one interface that addresses are given on.
+type Network struct {
+	Name      string
+	Interface string
+	// Gateway is the gateway's own address with the length of the subnet:
+	// 10.83.0.1/24. It is option 54, 3, 6 and 42 of every answer.
+	Gateway netip.Prefix
+}
+
+// Config is what the DHCP server needs to know.
+type Config struct {
+	Networks []Network
+	// Lease is how long a charger may keep its address without asking again,
+	// 1 h to 24 h (Z-6).
+	Lease time.Duration
+	// LockDir is where a lock file for each interface keeps a second chargegate
+	// away; empty: no lock.
+	LockDir string
+}

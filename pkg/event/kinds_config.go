@@ -1,0 +1,6 @@
+package event
+
+// What the config room says.
+var ()
+
+var configKinds = []*Kind{}

@@ -1,0 +1,6 @@
+package event
+
+// What the denied room says.
+var ()
+
+var deniedKinds = []*Kind{}

@@ -1,0 +1,6 @@
+package event
+
+// What the dhcp room says.
+var ()
+
+var dhcpKinds = []*Kind{}

@@ -1,0 +1,6 @@
+package event
+
+// What the egress room says.
+var ()
+
+var egressKinds = []*Kind{}

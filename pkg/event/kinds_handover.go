@@ -1,0 +1,6 @@
+package event
+
+// What the handover room says.
+var ()
+
+var handoverKinds = []*Kind{}

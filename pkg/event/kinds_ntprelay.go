@@ -1,0 +1,6 @@
+package event
+
+// What the ntprelay room says.
+var ()
+
+var ntprelayKinds = []*Kind{}

@@ -1,0 +1,6 @@
+package event
+
+// What the radio room says.
+var ()
+
+var radioKinds = []*Kind{}

@@ -1,0 +1,6 @@
+package event
+
+// What the resolver room says.
+var ()
+
+var resolverKinds = []*Kind{}

@@ -1,0 +1,6 @@
+package event
+
+// What the status room says.
+var ()
+
+var statusKinds = []*Kind{}

@@ -1,0 +1,230 @@
+// Package policy is the list of what may be reached: which names, on which
+// ports, and why. It is exact by design: a name and a port that no rule holds
+// together are refused, and an empty list refuses everything.
+//
+// It leaves to others where a name came from (a DNS question, the name in a
+// ClientHello, an HTTP Host) and what happens to the one who asked.
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+)
+
+// A Rule lets one name, or all names below one, be reached on some ports.
+type Rule struct {
+	// Name is exact ("api.zaptec.com") or a pattern for everything below a name
+	// ("*.example.com", which does not hold example.com itself).
+	Name string `json:"name" toml:"name"`
+	// Ports are TCP ports.
+	Ports []uint16 `json:"ports" toml:"ports"`
+	// Plain says that the conversation is not TLS: native OCPP over ws:// (F-8).
+	Plain bool `json:"plain,omitempty" toml:"plain"`
+	// Reason is why, for whoever reads the list in ten years.
+	Reason string `json:"reason" toml:"reason"`
+}
+
+// Hub is the name of the charger's lasting conversation: MQTT over TLS (Z-8).
+const Hub = "zapcloud.azure-devices.net"
+
+// HubPort is the port of the lasting conversation (Z-8).
+const HubPort = 8883
+
+// Zaptec returns what every Zaptec charger needs (Z-8, Z-9).
+func Zaptec() []Rule {
+	return []Rule{
+		{Name: Hub, Ports: []uint16{HubPort}, Reason: "Z-8: the charger's lasting conversation, MQTT over TLS"},
+		{Name: "zapcloud-api.azurewebsites.net", Ports: []uint16{443}, Reason: "Z-9: API of older chargers"},
+		{Name: "devices.zaptec.com", Ports: []uint16{443}, Reason: "Z-9: certificates; blocking it turns a change of CA into an outage"},
+		{Name: "api.zaptec.com", Ports: []uint16{443}, Reason: "Z-9: firmware"},
+	}
+}
+
+// A Verdict says what the list thinks of a name on a port.
+type Verdict int
+
+// Verdicts. The zero value refuses.
+const (
+	UnknownName Verdict = iota // no rule holds the name
+	WrongPort                  // a rule holds the name, on other ports
+	Allowed
+)
+
+// String returns the verdict for logs and metrics.
+func (v Verdict) String() string {
+	switch v {
+	case Allowed:
+		return "allowed"
+	case WrongPort:
+		return "wrong-port"
+	}
+	return "unknown-name"
+}
+
+// A List is a set of rules that can be replaced while it is used. It is safe
+// for concurrent use; the zero value and a nil *List allow nothing.
+type List struct{ rules atomic.Pointer[index] }
+
+type index struct {
+	exact map[string][]Rule
+	below map[string][]Rule // "*.example.com" under "example.com"
+	all   []Rule
+}
+
+// New makes a list, or says everything that is wrong with the rules.
+func New(rules []Rule) (*List, error) {
+	l := &List{}
+	return l, l.Replace(rules)
+}
+
+// Replace takes over new rules. With a fault in one of them it takes over
+// none, and the old ones stay in force.
+func (l *List) Replace(rules []Rule) error {
+	ix := &index{exact: map[string][]Rule{}, below: map[string][]Rule{}}
+	var faults []error
+	for _, r := range rules {
+		if err := r.Check(); err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		r.Name = Normal(r.Name)
+		r.Ports = slices.Clone(r.Ports)
+		if rest, ok := strings.CutPrefix(r.Name, "*."); ok {
+			ix.below[rest] = append(ix.below[rest], r)
+		} else {
+			ix.exact[r.Name] = append(ix.exact[r.Name], r)
+		}
+		ix.all = append(ix.all, r)
+	}
+	if len(faults) > 0 {
+		return errors.Join(faults...)
+	}
+	l.rules.Store(ix)
+	return nil
+}
+
+// Normal is the form in which names are compared: lower case, without the
+// trailing dot (RFC 4343).
+func Normal(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
+
+// Check says what is wrong with a rule, or nil.
+func (r Rule) Check() error {
+	if err := CheckName(r.Name); err != nil {
+		return err
+	}
+	if len(r.Ports) == 0 {
+		return fmt.Errorf("%s has no ports; write ports = [443], for example", r.Name)
+	}
+	if slices.Contains(r.Ports, 0) {
+		return fmt.Errorf("%s: port 0 does not exist; allowed are 1 to 65535", r.Name)
+	}
+	if strings.TrimSpace(r.Reason) == "" {
+		return fmt.Errorf("%s has no reason; write why it may be reached, for whoever reads the list in ten years", r.Name)
+	}
+	return nil
+}
+
+// CheckName says what is wrong with an exact name or a "*." pattern, or nil.
+func CheckName(pattern string) error {
+	name := strings.TrimPrefix(Normal(pattern), "*.")
+	labels := strings.Split(name, ".")
+	if len(labels) < 2 {
+		return fmt.Errorf("%q is not a name that can be allowed; write it in full, like ocpp.example.com, or *.example.com for everything below it", pattern)
+	}
+	if len(name) > 253 {
+		return fmt.Errorf("%q is longer than a name can be (253 bytes)", pattern)
+	}
+	for _, l := range labels {
+		if l == "" || len(l) > 63 || l[0] == '-' || l[len(l)-1] == '-' {
+			return fmt.Errorf("%q is not a host name: %q cannot stand between dots", pattern, l)
+		}
+		for _, c := range l {
+			if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+				return fmt.Errorf("%q is not a host name: %q cannot be part of one; write international names in their xn-- form", pattern, c)
+			}
+		}
+	}
+	last := labels[len(labels)-1]
+	if strings.Trim(last, "0123456789") == "" {
+		return fmt.Errorf("%q is an address, not a name; chargers are let out by name only", pattern)
+	}
+	return nil
+}
+
+// match returns the rules that hold a name.
+func (l *List) match(name string) []Rule {
+	if l == nil {
+		return nil
+	}
+	ix := l.rules.Load()
+	if ix == nil {
+		return nil
+	}
+	name = Normal(name)
+	rules := ix.exact[name]
+	if len(ix.below) == 0 {
+		return rules
+	}
+	rules = slices.Clip(rules)
+	for rest := name; ; {
+		dot := strings.IndexByte(rest, '.')
+		if dot < 0 {
+			return rules
+		}
+		rest = rest[dot+1:]
+		rules = append(rules, ix.below[rest]...)
+	}
+}
+
+// Holds reports whether any rule holds the name: whether it may be resolved.
+func (l *List) Holds(name string) bool { return len(l.match(name)) > 0 }
+
+// Decide says whether a name may be reached on a port, and by which rule.
+func (l *List) Decide(name string, port uint16) (Verdict, Rule) {
+	rules := l.match(name)
+	for _, r := range rules {
+		if slices.Contains(r.Ports, port) {
+			return Allowed, r
+		}
+	}
+	if len(rules) > 0 {
+		return WrongPort, rules[0]
+	}
+	return UnknownName, Rule{}
+}
+
+// Rules returns the rules in force, in the order they were written.
+func (l *List) Rules() []Rule {
+	if l == nil {
+		return nil
+	}
+	ix := l.rules.Load()
+	if ix == nil {
+		return nil
+	}
+	return slices.Clone(ix.all)
+}
+
+// Ports returns every port that some rule names, ascending: what the firewall
+// hands to egress.
+func (l *List) Ports() []uint16 { return Ports(l.Rules()) }
+
+// Ports returns every port that the rules name, ascending.
+func Ports(rules []Rule) []uint16 {
+	var ports []uint16
+	for _, r := range rules {
+		ports = append(ports, r.Ports...)
+	}
+	slices.Sort(ports)
+	return slices.Compact(ports)
+}
+
+// IsTime reports whether a name belongs to the NTP pool, whose names are fixed
+// in the chargers and answered with the gateway's own address (Z-10).
+func IsTime(name string) bool {
+	name = Normal(name)
+	return name == "pool.ntp.org" || strings.HasSuffix(name, ".pool.ntp.org")
+}

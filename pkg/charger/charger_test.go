@@ -1,0 +1,258 @@
+package charger_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"chargegate/pkg/charger"
+)
+
+func TestInventory(t *testing.T) {
+	for _, tt := range []struct {
+		name, csv string
+		names     []string
+		fault     string
+	}{
+		{"as it should be", "mac,name,serial,model,network\n60:15:92:41:00:07,P1-07,ZAP000007,Go,P1\n60-15-92-41-00-08,P1-08,,,\n", []string{"P1-07", "P1-08"}, ""},
+		{"only what must be there, in another order, from a spreadsheet", "\ufeffName,MAC\r\nP1-07,6015.9241.0007\r\n", []string{"P1-07"}, ""},
+		{"comments and empty lines", "mac,name\n\n# level 1\n60:15:92:41:00:07, P1-07\n", []string{"P1-07"}, ""},
+		{"an empty file", "", nil, ""},
+		{"short rows", "mac,name,serial\n60:15:92:41:00:07,P1-07\n", []string{"P1-07"}, ""},
+		{"a column that is not known", "mac,name,colour\n", nil, `line 1: "colour" is not a column; allowed are mac, name, serial, model, network`},
+		{"no names", "mac\n", nil, `line 1: no column "name"; the first line names the columns, like: mac,name,serial,model,network`},
+		{"a column twice", "mac,name,mac\n", nil, `line 1: column "mac" stands twice`},
+		{"faults leave the good rows in force", "mac,name\nnonsense,P1-01\n60:15:92:41:00:07,P1-07\n60:15:92:41:00:07,P1-08\n60:15:92:41:00:09,P1-07\n01:00:5e:00:00:01,P1-10\n60:15:92:41:00:11,\n60:15:92:41:00:12,P1-12,more\n60:15:92:41:00:13,P1\x1b13\n",
+			[]string{"P1-07"}, `line 2: "nonsense" is not a MAC address; write six pairs of hexadecimal digits, like 60:15:92:41:00:07
+line 4: 60:15:92:41:00:07 stands twice: as P1-07 and as P1-08
+line 5: the name P1-07 is taken by line 3; each charger has its own
+line 6: "01:00:5e:00:00:01" is not the address of a single device
+line 7: 60:15:92:41:00:11 has no name; write the parking space, like P1-07
+line 8: 3 values, but the header names 2 columns
+line 9: "P1\x1b13": a value has at most 40 bytes, all printable`},
+		{"a quote that does not end", "mac,name\n60:15:92:41:00:07,P1-07\n\"60:15\n", []string{"P1-07"}, "line 3: extraneous or missing \" in quoted-field"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inv, err := charger.ReadInventory(strings.NewReader(tt.csv))
+			var names []string
+			for _, c := range inv {
+				names = append(names, c.Name)
+			}
+			slices.Sort(names)
+			fault := ""
+			if err != nil {
+				fault = err.Error()
+			}
+			if diff := cmp.Diff(tt.fault, fault); diff != "" {
+				t.Errorf("fault (-want +got)\n%s", diff)
+			}
+			if diff := cmp.Diff(tt.names, names); diff != "" {
+				t.Errorf("names (-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+func FuzzInventory(f *testing.F) {
+	f.Add("mac,name\n60:15:92:41:00:07,P1-07\n")
+	f.Add("mac,name\n\"\n\n,,,\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		inv, _ := charger.ReadInventory(strings.NewReader(text))
+		names := map[string]bool{}
+		for mac, c := range inv {
+			if c.MAC != mac || c.Name == "" || names[c.Name] {
+				t.Errorf("%q gave the row %+v", text, c)
+			}
+			names[c.Name] = true
+		}
+	})
+}
+
+var (
+	p107  = charger.MAC{0x60, 0x15, 0x92, 0x41, 0x00, 0x07}
+	addr7 = netip.MustParseAddr("10.83.0.17")
+	start = time.Unix(1_800_000_000, 0)
+)
+
+// climb returns a book with P1-07 in it, and the stages it went through.
+func climb() (*charger.Book, *[]string) {
+	var moves []string
+	b := charger.NewBook(charger.Inventory{p107: {MAC: p107, Name: "P1-07"}},
+		func(c charger.Charger, from, to charger.Stage) {
+			moves = append(moves, fmt.Sprintf("%s %s→%s", c.Name, from, to))
+		})
+	return b, &moves
+}
+
+func stage(b *charger.Book, now time.Time) charger.Status { return b.All(now)[0] }
+
+func TestDayOfACharger(t *testing.T) {
+	b, moves := climb()
+	now := start
+	if s := stage(b, now); s.Stage != charger.Wifi || !strings.Contains(s.Advice, "Z-15") {
+		t.Errorf("before anything: %s, %q", s.Stage, s.Advice)
+	}
+	b.Associated(p107, "P1", -67, now)
+	b.Asked(p107, "P1", "Zaptec Go", now)
+	b.Leased(p107, "P1", addr7, true, now)
+	b.Resolved(addr7, now)
+	b.Timed(addr7, now)
+	b.Opened(addr7, true, now)
+	opened := now
+	if s := stage(b, now); s.Stage != charger.Cloud {
+		t.Errorf("a conversation without an answer counts as %s", s.Stage)
+	}
+	b.Moved(addr7, true, 517, 2900, now)
+	if s := stage(b, now); s.Stage != charger.OK || s.Advice != "" || s.UpToday != 517 || s.DownToday != 2900 || s.Signal != -67 {
+		t.Errorf("online: %+v", s)
+	}
+	b.Closed(addr7, true, opened, now)
+	b.Left(p107, now)
+	want := []string{"P1-07 wifi→dhcp", "P1-07 dhcp→dns", "P1-07 dns→time", "P1-07 time→cloud", "P1-07 cloud→ok", "P1-07 ok→cloud", "P1-07 cloud→wifi"}
+	if diff := cmp.Diff(want, *moves); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestGoodClockSkipsTheTime(t *testing.T) {
+	b, moves := climb()
+	b.Leased(p107, "P1", addr7, true, start)
+	b.Opened(addr7, true, start)
+	b.Moved(addr7, true, 1, 1, start)
+	if diff := cmp.Diff([]string{"P1-07 wifi→dns", "P1-07 dns→ok"}, *moves); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// After a power cut the old conversation is still open on our side: it must not
+// make a charger that is stuck look well.
+func TestConversationFromBeforeTheBootDoesNotCount(t *testing.T) {
+	b, _ := climb()
+	b.Leased(p107, "P1", addr7, true, start)
+	b.Opened(addr7, true, start)
+	b.Moved(addr7, true, 1, 1, start)
+	boot := start.Add(time.Hour)
+	b.Asked(p107, "P1", "Zaptec Go", boot)
+	b.Leased(p107, "P1", addr7, true, boot)
+	if s := stage(b, boot); s.Stage != charger.DNS {
+		t.Errorf("after the boot: %s, want dns", s.Stage)
+	}
+	b.Opened(addr7, true, boot)
+	b.Moved(addr7, true, 1, 1, boot)
+	b.Closed(addr7, true, start, boot.Add(time.Minute)) // the old one ends at last
+	if s := stage(b, boot); s.Stage != charger.OK || s.Sessions != 1 {
+		t.Errorf("the end of the old conversation took the new one away: %s, %d open", s.Stage, s.Sessions)
+	}
+}
+
+func TestBindingFromDiskIsNotYetSeen(t *testing.T) {
+	b, _ := climb()
+	b.Leased(p107, "P1", addr7, false, start)
+	s := stage(b, start)
+	if mac, ok := b.At(addr7); !ok || mac != p107 || s.Stage != charger.Wifi || s.Address != addr7 {
+		t.Errorf("%v %v %+v", mac, ok, s)
+	}
+}
+
+func TestAddressBelongsToOneCharger(t *testing.T) {
+	b, _ := climb()
+	other := charger.MAC{0x60, 0x15, 0x92, 0x41, 0x00, 0x08}
+	b.Leased(p107, "P1", addr7, true, start)
+	b.Leased(other, "P1", addr7, true, start) // the first one's binding expired
+	b.Unleased(p107, start)                   // and must not take the second one's away
+	if mac, ok := b.At(addr7); !ok || mac != other {
+		t.Errorf("the address belongs to %v, %v", mac, ok)
+	}
+}
+
+func TestBytesTodayBeginAgainAtMidnight(t *testing.T) {
+	b, _ := climb()
+	evening := time.Date(2026, 11, 20, 23, 59, 0, 0, time.Local)
+	b.Leased(p107, "P1", addr7, true, evening)
+	b.Moved(addr7, true, 100, 200, evening)
+	morning := evening.Add(2 * time.Minute)
+	if s := stage(b, morning); s.UpToday != 0 || s.Up != 100 {
+		t.Errorf("after midnight: %+v", s)
+	}
+	b.Moved(addr7, true, 1, 2, morning)
+	if s := stage(b, morning); s.UpToday != 1 || s.DownToday != 2 || s.Down != 202 {
+		t.Errorf("in the new day: %+v", s)
+	}
+}
+
+func TestStrangersAreBounded(t *testing.T) {
+	b, _ := climb()
+	for i := range 10_000 {
+		b.Asked(charger.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}, "P1", "", start.Add(time.Duration(i)))
+	}
+	all := b.All(start)
+	if len(all) > 300 {
+		t.Errorf("%d are remembered", len(all))
+	}
+	if !all[0].Known || all[len(all)-1].Known {
+		t.Error("strangers do not come last")
+	}
+}
+
+func TestSortsAsPeopleCount(t *testing.T) {
+	inv := charger.Inventory{}
+	want := []string{"P1-2", "P1-10", "P2-1", "P2-01a", "Q"}
+	for i, name := range []string{"P2-01a", "P1-10", "Q", "P1-2", "P2-1"} {
+		mac := charger.MAC{0x60, 0x15, 0x92, 0x41, 0, byte(i)}
+		inv[mac] = charger.Charger{MAC: mac, Name: name}
+	}
+	var got []string
+	for _, s := range charger.NewBook(inv, nil).All(start) {
+		got = append(got, s.Name)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestAdviceFitsTheTrouble(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		do   func(b *charger.Book)
+		want string
+	}{
+		{"on the Wi-Fi without an address", func(b *charger.Book) { b.Associated(p107, "P1", -60, start) }, "F-2"},
+		{"asks for no name", func(b *charger.Book) { b.Leased(p107, "P1", addr7, true, start) }, "asks for no name"},
+		{"no time", func(b *charger.Book) { b.Leased(p107, "P1", addr7, true, start); b.Resolved(addr7, start) }, "Z-11"},
+		{"does not call", func(b *charger.Book) { b.Leased(p107, "P1", addr7, true, start); b.Timed(addr7, start) }, "does not call the cloud"},
+		{"refused a name", func(b *charger.Book) {
+			b.Leased(p107, "P1", addr7, true, start)
+			b.Timed(addr7, start)
+			b.Refused(addr7, "new.zaptec.com on port 443", start)
+		}, "refused new.zaptec.com on port 443"},
+		{"the uplink is down", func(b *charger.Book) {
+			b.Leased(p107, "P1", addr7, true, start)
+			b.Timed(addr7, start)
+			b.Unreachable(addr7, "zapcloud.azure-devices.net", start)
+		}, "check the uplink"},
+		{"the cloud hangs up", func(b *charger.Book) {
+			b.Leased(p107, "P1", addr7, true, start)
+			b.Timed(addr7, start)
+			b.Opened(addr7, true, start)
+			b.Closed(addr7, true, start, start)
+		}, "activated in the portal"},
+		{"opened, not answered", func(b *charger.Book) {
+			b.Leased(p107, "P1", addr7, true, start)
+			b.Timed(addr7, start)
+			b.Opened(addr7, true, start)
+		}, "has not answered yet"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b, _ := climb()
+			tt.do(b)
+			if got := stage(b, start.Add(time.Minute)).Advice; !strings.Contains(got, tt.want) {
+				t.Errorf("advice %q does not speak of %q", got, tt.want)
+			}
+		})
+	}
+}

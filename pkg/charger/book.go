@@ -8,6 +8,7 @@
 package charger
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -411,6 +412,37 @@ func (b *Book) statusLocked(mac MAC, now time.Time) Status {
 	}
 	st.Advice = advice(st, now)
 	return st
+}
+
+// Summary says in one line how many chargers have come how far: "12 chargers:
+// 11 ok, 1 cloud". Strangers are counted apart.
+func Summary(all []Status) string {
+	count, known, strangers := map[Stage]int{}, 0, 0
+	for _, s := range all {
+		if !s.Known {
+			strangers++
+			continue
+		}
+		known++
+		count[s.Stage]++
+	}
+	var parts []string
+	for _, stage := range slices.Backward(Stages()) {
+		if n := count[stage]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, stage))
+		}
+	}
+	line := fmt.Sprintf("%d chargers", known)
+	if known == 1 {
+		line = "1 charger"
+	}
+	if len(parts) > 0 {
+		line += ": " + strings.Join(parts, ", ")
+	}
+	if strangers > 0 {
+		line += fmt.Sprintf("; %d not in the inventory", strangers)
+	}
+	return line
 }
 
 // compareNames orders P1-2 before P1-10: runs of digits compare by value.

@@ -256,3 +256,17 @@ func TestAdviceFitsTheTrouble(t *testing.T) {
 		})
 	}
 }
+
+func TestSummaryCountsFromTheTop(t *testing.T) {
+	b, _ := climb()
+	if got := charger.Summary(b.All(start)); got != "1 charger: 1 wifi" {
+		t.Error(got)
+	}
+	other := charger.MAC{0x60, 0x15, 0x92, 0x41, 0x00, 0x08}
+	b.Replace(charger.Inventory{p107: {MAC: p107, Name: "P1-07"}, other: {MAC: other, Name: "P1-08"}})
+	b.Leased(other, "P1", addr7, true, start)
+	b.Asked(charger.MAC{2, 0, 0, 0, 0, 9}, "P1", "phone", start)
+	if got := charger.Summary(b.All(start)); got != "2 chargers: 1 dns, 1 wifi; 1 not in the inventory" {
+		t.Error(got)
+	}
+}

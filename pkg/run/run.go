@@ -54,6 +54,9 @@ type Options struct {
 	// Alive asks the house a real question. Only when it was answered is the
 	// watchdog fed. Nil: the watchdog is not fed.
 	Alive func(context.Context) error
+	// Status is the line that systemctl status shows; nil: none. It is told with
+	// each sign of life.
+	Status func() string
 	// Notify tells the service manager; nil: systemd, where it started us.
 	Notify func(state string) error
 	// Watchdog is how often systemd wants a sign of life; zero: as it says in
@@ -80,7 +83,7 @@ func All(ctx context.Context, o Options, services ...Service) error {
 		every, _ = daemon.SdWatchdogEnabled(false) // 0 when systemd does not ask for it
 	}
 	if every > 0 && o.Alive != nil {
-		services = append(services, &watchdog{every: every / 3, alive: o.Alive, notify: o.Notify, log: o.Log})
+		services = append(services, &watchdog{every: every / 3, alive: o.Alive, status: o.Status, notify: o.Notify, log: o.Log})
 	}
 	house := suture.New("chargegate", suture.Spec{
 		EventHook:        func(suture.Event) {}, // supervised says it, in our own words

@@ -175,7 +175,7 @@ func TestWatchdogIsFedOnlyWhenTheHouseAnswers(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var mu sync.Mutex
 		var sick error
-		o := run.Options{Log: log, Notify: m.notify, Watchdog: 30 * time.Second, Alive: func(ctx context.Context) error {
+		o := run.Options{Log: log, Notify: m.notify, Watchdog: 30 * time.Second, Status: func() string { return "all well" }, Alive: func(ctx context.Context) error {
 			mu.Lock()
 			defer mu.Unlock()
 			return sick
@@ -184,14 +184,14 @@ func TestWatchdogIsFedOnlyWhenTheHouseAnswers(t *testing.T) {
 		go func() { done <- run.All(ctx, o, &service{name: "dhcp"}) }()
 
 		time.Sleep(65 * time.Second) // virtual: 0, 10, 20 … 60 s
-		if n := m.count("WATCHDOG=1"); n != 7 {
+		if n := m.count("WATCHDOG=1\nSTATUS=all well"); n != 7 {
 			t.Errorf("fed %d times in 65 s, want 7", n)
 		}
 		mu.Lock()
 		sick = errors.New("no answer")
 		mu.Unlock()
 		time.Sleep(40 * time.Second)
-		if n := m.count("WATCHDOG=1"); n != 7 {
+		if n := m.count("WATCHDOG=1\nSTATUS=all well"); n != 7 {
 			t.Errorf("fed %d times in all, though the house has not answered since", n)
 		}
 		if got := ids(log); !slices.Contains(got, "watchdog-starved") {

@@ -14,6 +14,7 @@ import (
 type watchdog struct {
 	every  time.Duration // a third of what systemd wants: two may fail
 	alive  func(context.Context) error
+	status func() string
 	notify func(string) error
 	log    *event.Log
 }
@@ -39,7 +40,11 @@ func (w *watchdog) ask(ctx context.Context) {
 	defer cancel()
 	err := w.alive(ask)
 	if err == nil {
-		err = w.notify(daemon.SdNotifyWatchdog)
+		state := daemon.SdNotifyWatchdog
+		if w.status != nil {
+			state += "\nSTATUS=" + w.status()
+		}
+		err = w.notify(state)
 	}
 	if err != nil && ctx.Err() == nil {
 		w.log.Say(event.WatchdogStarved, event.Err(err))

@@ -12,6 +12,12 @@ var (
 		Text:    "ready after {TOOK}: chargers are served",
 		Explain: "Every socket is taken; from now on packets are answered, and systemd has been told.",
 	}
+	DaemonFailed = &Kind{
+		ID: "daemon-failed", Level: Error,
+		Text:    "the daemon ends: {ERROR}",
+		Explain: "The daemon could not start, or one of its parts could not be kept alive. Nothing is forwarded while it is down; systemd starts it again.",
+		Advice:  "The line names the part and the cause: a port or an interface somebody else holds, a directory that cannot be written, or a missing permission. Mend it and run: systemctl restart chargegated.",
+	}
 	DaemonStopping = &Kind{
 		ID: "daemon-stopping", Level: Info,
 		Text:    "stopping: {REASON}",
@@ -67,6 +73,6 @@ var (
 )
 
 var daemonKinds = []*Kind{
-	DaemonStarting, DaemonReady, DaemonStopping, DaemonStopped, DaemonReloaded, DaemonReloadNeedsRestart,
+	DaemonStarting, DaemonReady, DaemonFailed, DaemonStopping, DaemonStopped, DaemonReloaded, DaemonReloadNeedsRestart,
 	DaemonReloadFailed, ServiceFailed, ServiceGaveUp, PanicRecovered, WatchdogStarved,
 }

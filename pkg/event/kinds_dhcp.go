@@ -1,6 +1,169 @@
 package event
 
 // What the dhcp room says.
-var ()
+var (
+	LeaseGranted = &Kind{
+		ID: "dhcp-lease-granted", Level: Info,
+		Text:    "{CHARGER} was given {IP} for {LEASE}",
+		Explain: "The device has a new address, and that is on disk: it gets the same one from now on, also after a power cut.",
+	}
+	LeaseKept = &Kind{
+		ID: "dhcp-lease-kept", Level: Info,
+		Text:    "{CHARGER} is back and has {IP} again for {LEASE}",
+		Explain: "A device that already has an address asked for one as if it had just started, and was given the same one.",
+		Every:   minute,
+	}
+	LeaseRenewed = &Kind{
+		ID: "dhcp-lease-renewed", Level: Debug,
+		Text:    "{CHARGER} renewed {IP} for {LEASE}",
+		Explain: "The device goes on using its address. That is done after half the lease and costs no write to the disk.",
+	}
+	LeaseOffered = &Kind{
+		ID: "dhcp-lease-offered", Level: Debug,
+		Text:    "{CHARGER} asked for an address and was offered {IP}",
+		Explain: "The address is kept for the device for one minute; it has to ask for it to be given it.",
+	}
+	LeaseReleased = &Kind{
+		ID: "dhcp-lease-released", Level: Info,
+		Text:    "{CHARGER} gave {IP} back",
+		Explain: "The device says that it does not need its address any more, as some do when they are switched off.",
+		Every:   minute,
+	}
+	LeaseDeclined = &Kind{
+		ID: "dhcp-lease-declined", Level: Warning,
+		Text:    "{CHARGER} says that {IP} is used by another device; nobody gets that address for an hour",
+		Explain: "Before it uses an address, a charger asks the network whether somebody else answers for it. Somebody did: a device with a fixed address, or an access point that answers in the name of others. Some chargers never ask again after that (F-2).",
+		Advice:  "Look for a device with a fixed address on this network and remove it; in an external access point, switch off proxy ARP. Then switch the charger's power off and on.",
+	}
+	LeaseRefused = &Kind{
+		ID: "dhcp-request-refused", Level: Info,
+		Text:    "{CHARGER} may not have {IP}: {REASON}; it was told to ask anew",
+		Explain: "The device asked for an address that it may not use here, mostly one from another network or from before a change of the configuration. It asks anew at once and gets a right one.",
+		Every:   minute,
+	}
+	LeaseElsewhere = &Kind{
+		ID: "dhcp-other-server-chosen", Level: Warning,
+		Text:    "{CHARGER} takes its address from another DHCP server, {SERVER}",
+		Explain: "A device on this network answered the offer of a DHCP server that is not this box. Devices that follow it bypass the gateway and do not reach the cloud.",
+		Advice:  "Find the device with that address on this network, mostly an access point or router, and switch its DHCP server off.",
+		Every:   hour, Per: []string{"SERVER"},
+	}
+	PoolFilling = &Kind{
+		ID: "dhcp-pool-filling", Level: Warning,
+		Text:    "{NETWORK}: {USED} of {SIZE} addresses for chargers are given away",
+		Explain: "More than 80 % of the network's addresses are in use.",
+		Advice:  "Compare with the number of chargers that are really there. If there are more than the configuration says, set the right number for this network under chargers, and restart.",
+	}
+	PoolNearlyFull = &Kind{
+		ID: "dhcp-pool-nearly-full", Level: Error,
+		Text:    "{NETWORK}: {USED} of {SIZE} addresses for chargers are given away; soon new ones get none",
+		Explain: "More than 95 % of the network's addresses are in use. Chargers that have an address keep it.",
+		Advice:  "Set the real number of chargers for this network under chargers, and restart. If there are not that many chargers, find out which devices are on this network: chargegate chargers.",
+	}
+	PoolRecovered = &Kind{
+		ID: "dhcp-pool-recovered", Level: Info,
+		Text:    "{NETWORK}: enough addresses are free again, {USED} of {SIZE} are given away",
+		Explain: "Less than 75 % of the network's addresses are in use.",
+	}
+	PoolExhausted = &Kind{
+		ID: "dhcp-pool-exhausted", Level: Error,
+		Text:    "{CHARGER} gets no address: all of {NETWORK} are given away",
+		Explain: "Every address for chargers is promised to somebody, was offered within the last minute, or is in quarantine after a conflict.",
+		Advice:  "Set the real number of chargers for this network under chargers, and restart.",
+		Every:   10 * minute,
+	}
+	StrangersExhausted = &Kind{
+		ID: "dhcp-strangers-exhausted", Level: Warning,
+		Text:    "{CHARGER} is not in the inventory and gets no address: those for unknown devices on {NETWORK} are given away",
+		Explain: "Devices that are not in chargers.csv share a small range of addresses, so that they can never take a charger's.",
+		Advice:  "If it is a charger, enter it in chargers.csv and run: systemctl reload chargegated. If not, change the password of this Wi-Fi.",
+		Every:   10 * minute,
+	}
+	LeaseStorageFailed = &Kind{
+		ID: "dhcp-storage-failed", Level: Error,
+		Text:    "new addresses cannot be written to the disk: {ERROR}",
+		Explain: "Everybody goes on being served from memory, new devices too. What is given away from now on is forgotten at the next restart or power cut, and might then be given to somebody else as well.",
+		Advice:  "Look whether the disk is full (df -h) or was made read-only after a fault (dmesg); an SD card that does that should be replaced.",
+	}
+	LeaseStorageRecovered = &Kind{
+		ID: "dhcp-storage-recovered", Level: Info,
+		Text:    "addresses are written to the disk again; nothing was lost",
+		Explain: "Everything that was given away while the disk could not be written has been written now.",
+	}
+	LeaseStorageUntidy = &Kind{
+		ID: "dhcp-storage-untidy", Level: Warning,
+		Text:    "the file of addresses cannot be shortened: {ERROR}",
+		Explain: "New addresses are still written, but the file they are written to only grows.",
+		Advice:  "Look whether the disk is full (df -h) or was made read-only after a fault (dmesg).",
+		Every:   hour,
+	}
+	LeasesLoaded = &Kind{
+		ID: "dhcp-leases-loaded", Level: Info,
+		Text:    "{COUNT} addresses are known from before",
+		Explain: "The addresses that were given away before the start were read. Each is good for one whole lease from now on.",
+	}
+	LeasesDropped = &Kind{
+		ID: "dhcp-leases-dropped", Level: Warning,
+		Text:    "{COUNT} changes from before were forgotten: their addresses are in none of the networks any more",
+		Explain: "The networks of the configuration are others than when these addresses were given away. Their owners are told to ask anew.",
+		Advice:  "If no network was changed on purpose, put address and chargers of each network back to what they were, and restart.",
+	}
+	LeaseFileDamaged = &Kind{
+		ID: "dhcp-lease-file-damaged", Level: Error,
+		Text:    "the file {FILE} is damaged: {ERROR}",
+		Explain: "A file of addresses holds what was never written. A power cut does not do that; a worn SD card does. Whatever could be read is in force; the file is kept beside the others with the ending .damaged.",
+		Advice:  "Replace the SD card soon.",
+	}
+	DHCPInterfaceMissing = &Kind{
+		ID: "dhcp-interface-missing", Level: Warning,
+		Text:    "{NETWORK}: there is no interface {INTERFACE}; addresses are given as soon as it appears",
+		Explain: "The interface of this network does not exist, because its radio is not plugged in, its driver is not loaded, or hostapd is just starting anew.",
+		Advice:  "If dhcp-interface-found does not follow within a minute, check that the radio is plugged in: ip link. The name must be the one in the configuration.",
+	}
+	DHCPInterfaceFound = &Kind{
+		ID: "dhcp-interface-found", Level: Info,
+		Text:    "{NETWORK}: addresses are given on {INTERFACE}",
+		Explain: "The interface has appeared, or was made anew, and is being listened on.",
+	}
+	DHCPInterfaceFailed = &Kind{
+		ID: "dhcp-interface-failed", Level: Error,
+		Text:    "{NETWORK}: cannot listen on {INTERFACE}: {ERROR}",
+		Explain: "The interface is there but its sockets cannot be had. It is tried again every second.",
+		Advice:  "Look for another DHCP server on this machine: ss -lunp sport = :67.",
+		Every:   10 * minute,
+	}
+	DHCPBufferSmall = &Kind{
+		ID: "dhcp-buffer-small", Level: Warning,
+		Text:    "the receive buffer for addresses is {GOT} bytes instead of {WANTED}",
+		Explain: "When the power comes back all chargers ask at once (F-1). What does not fit into the buffer is lost and asked for again seconds later.",
+		Advice:  "Set net.core.rmem_max to {WANTED}, as the package's sysctl.d file does, and restart: sysctl -w net.core.rmem_max={WANTED}.",
+		Every:   day,
+	}
+	DHCPQueueFull = &Kind{
+		ID: "dhcp-queue-full", Level: Warning,
+		Text:    "{NETWORK}: more requests for addresses arrive than can be answered; some were dropped",
+		Explain: "Thousands of requests are waiting. Devices ask again by themselves.",
+		Advice:  "Nothing at once, after a power cut. If it lasts, a device floods the network: chargegate chargers shows who was heard last.",
+		Every:   minute,
+	}
+	DHCPPacketDropped = &Kind{
+		ID: "dhcp-packet-dropped", Level: Debug,
+		Text:    "a packet on {NETWORK} was not answered: {REASON}",
+		Explain: "It is not a request that a DHCP server answers.",
+		Every:   minute, Per: []string{"REASON"},
+	}
+	DHCPSendFailed = &Kind{
+		ID: "dhcp-send-failed", Level: Warning,
+		Text:    "{CHARGER} could not be answered on {NETWORK}: {ERROR}",
+		Explain: "The answer about an address could not be sent. The device asks again by itself.",
+		Advice:  "If it repeats, look at the interface of this network: ip -s link.",
+		Every:   10 * minute,
+	}
+)
 
-var dhcpKinds = []*Kind{}
+var dhcpKinds = []*Kind{
+	LeaseGranted, LeaseKept, LeaseRenewed, LeaseOffered, LeaseReleased, LeaseDeclined, LeaseRefused, LeaseElsewhere,
+	PoolFilling, PoolNearlyFull, PoolRecovered, PoolExhausted, StrangersExhausted,
+	LeaseStorageFailed, LeaseStorageRecovered, LeaseStorageUntidy, LeasesLoaded, LeasesDropped, LeaseFileDamaged,
+	DHCPInterfaceMissing, DHCPInterfaceFound, DHCPInterfaceFailed, DHCPBufferSmall, DHCPQueueFull, DHCPPacketDropped, DHCPSendFailed,
+}

@@ -1,6 +1,66 @@
 package event
 
 // What the resolver room says.
-var ()
+var (
+	ResolverNameRefused = &Kind{
+		ID: "resolver-name-refused", Level: Info,
+		Text:    "{CHARGER} asked for {NAME}, which is not on the allow-list",
+		Explain: "The charger asked for the address of a name that no rule holds. It was told at once that the name does not exist. A charger that works needs only the names of the Zaptec profile and those that the site adds.",
+		Advice:  "Nothing, if the charger reaches ok. If it needs the name (native OCPP, or a change at Zaptec's), add it under [[egress.allow]] with its ports and reload.",
+		Every:   hour, Per: []string{"NAME"},
+	}
+	ResolverUpstreamLost = &Kind{
+		ID: "resolver-upstream-lost", Level: Warning,
+		Text:    "the DNS server {UPSTREAM} does not answer: {ERROR}",
+		Explain: "A DNS server of the uplink failed several times in a row. Another one answers in its place.",
+		Advice:  "If it lasts an hour, take the server out of [dns] upstreams or ask whoever runs it.",
+	}
+	ResolverUpstreamRestored = &Kind{
+		ID: "resolver-upstream-restored", Level: Info,
+		Text:    "the DNS server {UPSTREAM} answers again",
+		Explain: "A DNS server that had been lost answered a question.",
+	}
+	ResolverNamesLost = &Kind{
+		ID: "resolver-names-lost", Level: Error,
+		Text:    "no DNS server answers, the last one said: {ERROR}",
+		Explain: "No DNS server of the uplink can be reached. Chargers get the addresses that are still remembered, for up to three days; names that were never asked cannot be resolved.",
+		Advice:  "Check the uplink: its cable, its router, and the servers in [dns] upstreams. Nothing has to be done at the chargers.",
+	}
+	ResolverNamesRestored = &Kind{
+		ID: "resolver-names-restored", Level: Info,
+		Text:    "names can be resolved again, {UPSTREAM} answers",
+		Explain: "After a time without any, a DNS server of the uplink answered a question.",
+	}
+	ResolverUpstreamIsUs = &Kind{
+		ID: "resolver-upstream-is-us", Level: Warning,
+		Text:    "the DNS server {UPSTREAM} is this daemon itself and is not asked",
+		Explain: "The list of upstreams, or /etc/resolv.conf behind the upstream \"system\", names an address on which this daemon answers. Asking it would be asking ourselves without end.",
+		Advice:  "Give the uplink's own DNS server in [dns] upstreams, or take this address out of /etc/resolv.conf.",
+		Every:   hour, Per: []string{"UPSTREAM"},
+	}
+	ResolverStale = &Kind{
+		ID: "resolver-stale", Level: Info,
+		Text:    "{NAME} was answered from memory, {AGE} after it was last confirmed",
+		Explain: "No DNS server of the uplink answered, so the last good answer was given once more (RFC 8767). Addresses seldom change; old ones are far better than none.",
+		Every:   10 * minute, Per: []string{"NAME"},
+	}
+	ResolverNameFailed = &Kind{
+		ID: "resolver-name-failed", Level: Warning,
+		Text:    "no DNS server could say where {NAME} is: {ERROR}",
+		Explain: "The name is on the allow-list and the DNS servers of the uplink answer, but with an error or with something that cannot be used. Chargers get the last good answer while one is remembered.",
+		Advice:  "If it is a name of the site's own, check its spelling and its DNS records. If it is one of Zaptec's, try another server in [dns] upstreams.",
+		Every:   10 * minute, Per: []string{"NAME"},
+	}
+	ResolverOverload = &Kind{
+		ID: "resolver-overload", Level: Warning,
+		Text:    "more than {LIMIT} questions at once; some were dropped",
+		Explain: "So many questions wait for an answer that new ones are dropped. Whoever asked tries again by itself.",
+		Advice:  "Look for the device that asks too much: chargegate events, resolver-name-refused. If the uplink is slow, check its DNS servers.",
+		Every:   minute,
+	}
+)
 
-var resolverKinds = []*Kind{}
+var resolverKinds = []*Kind{
+	ResolverNameRefused, ResolverUpstreamLost, ResolverUpstreamRestored, ResolverNamesLost,
+	ResolverNamesRestored, ResolverUpstreamIsUs, ResolverStale, ResolverNameFailed, ResolverOverload,
+}

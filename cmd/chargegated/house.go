@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"chargegate/pkg/charger"
+	"chargegate/pkg/config"
+	"chargegate/pkg/denied"
+	"chargegate/pkg/dhcp"
+	"chargegate/pkg/egress"
+	"chargegate/pkg/event"
+	"chargegate/pkg/handover"
+	"chargegate/pkg/lease"
+	"chargegate/pkg/ntprelay"
+	"chargegate/pkg/policy"
+	"chargegate/pkg/radio"
+	"chargegate/pkg/resolver"
+	"chargegate/pkg/run"
+	"chargegate/pkg/status"
+)
+
+// A house is everything that one configuration makes of the daemon.
+type house struct {
+	began    time.Time
+	cfg      *config.Config // what the house was built from
+	taken    *config.Config // what is in force since the last reload
+	options  options
+	log      *event.Log
+	flush    func()
+	book     *charger.Book
+	list     *policy.List
+	leases   *lease.Table
+	names    *resolver.Server
+	clock    *ntprelay.Server
+	radio    *radio.Server
+	services []run.Service
+}
+
+// open builds the house. It takes what is on disk, and no socket yet. Whatever
+// goes wrong has been said as an event when it returns an error.
+func open(cfg *config.Config, err error, o options, w io.Writer) (*house, error) {
+	if err != nil {
+		log, flush := openLog(config.Log{Format: "auto", Level: event.Info}, w)
+		defer flush()
+		sayFaults(log, err)
+		return nil, err
+	}
+	h := &house{began: time.Now(), cfg: cfg, taken: cfg, options: o}
+	h.log, h.flush = openLog(cfg.Log, w)
+	h.log.Say(event.DaemonStarting, event.F("VERSION", buildVersion()), event.F("SITE", cfg.Site), event.F("NETWORKS", networkNames(cfg)))
+	if err := h.furnish(); err != nil {
+		h.log.Say(event.DaemonFailed, event.Err(err))
+		h.flush()
+		return nil, err
+	}
+	return h, nil
+}
+
+// furnish builds the nouns and the rooms, in the order of the packet's way.
+func (h *house) furnish() error {
+	cfg, o, log := h.cfg, h.options, h.log
+	if err := os.MkdirAll(o.run, 0o755); err != nil {
+		return fmt.Errorf("making the directory for sockets: %w", err)
+	}
+	cfg.Tell(log)
+	h.book = charger.NewBook(h.inventory(cfg), h.moved)
+	log.SetWho(h.who)
+
+	var err error
+	if h.list, err = policy.New(cfg.Rules); err != nil {
+		return fmt.Errorf("reading the rules: %w", err)
+	}
+	var found lease.Report
+	if h.leases, found, err = lease.Open(filepath.Join(o.state, "leases"), cfg.Pools, h.began); err != nil {
+		return err
+	}
+	dhcp.SayFound(found, log)
+	store, err := handover.Open()
+	if err != nil {
+		return fmt.Errorf("taking over descriptors: %w", err)
+	}
+	cfg.DHCP.LockDir = o.run
+	cfg.Status.Socket = filepath.Join(o.run, "status.sock")
+
+	addresses := dhcp.New(cfg.DHCP, h.leases, h.book, log)
+	h.names = resolver.New(cfg.DNS, h.list, h.book, log)
+	h.clock = ntprelay.New(cfg.NTP, h.book, log)
+	porter := egress.New(cfg.Egress, h.list, h.names, h.book, store, log)
+	firewall := denied.New(cfg.Denied, h.book, log)
+	h.radio = radio.New(cfg.Radio, h.book, log)
+	collectors := []prometheus.Collector{addresses, h.names, h.clock, porter, firewall, h.radio}
+	board := status.New(cfg.Status, h.sources(collectors), log)
+
+	h.services = []run.Service{addresses, h.names, h.clock, porter, firewall, h.radio, board, &reloader{house: h}}
+	return nil
+}
+
+// serve keeps the house running until ctx is done.
+func (h *house) serve(ctx context.Context) error {
+	defer h.flush()
+	err := run.All(ctx, run.Options{
+		Log:    h.log,
+		Alive:  h.names.Ask,
+		Status: func() string { return charger.Summary(h.book.All(time.Now())) },
+		Ready:  func() { h.log.Say(event.DaemonReady, event.F("TOOK", time.Since(h.began))) },
+	}, h.services...)
+	if err != nil {
+		h.log.Say(event.DaemonFailed, event.Err(err))
+	}
+	if closing := h.leases.Close(); closing != nil {
+		err = errors.Join(err, fmt.Errorf("closing the leases: %w", closing))
+	}
+	h.log.Say(event.DaemonStopped, event.F("UPTIME", time.Since(h.began)))
+	return err
+}
+
+// sayFaults says why the configuration cannot be used, a line for each fault.
+func sayFaults(log *event.Log, err error) {
+	var faults config.Faults
+	if errors.As(err, &faults) {
+		faults.Tell(log)
+		return
+	}
+	log.Say(event.DaemonFailed, event.Err(err))
+}
+
+// inventory reads chargers.csv. A fault in it costs the names of the rows that
+// have one, never the service.
+func (h *house) inventory(cfg *config.Config) charger.Inventory {
+	if cfg.Inventory == "" {
+		return charger.Inventory{}
+	}
+	inv, err := readInventory(cfg)
+	for _, fault := range faultsOf(err) {
+		h.log.Say(event.InventoryFault, event.F("FILE", cfg.Inventory), event.Err(fault))
+	}
+	h.log.Say(event.InventoryLoaded, event.F("COUNT", len(inv)), event.F("FILE", cfg.Inventory))
+	return inv
+}
+
+// readInventory reads the file, and says which rows name a network that is not
+// there.
+func readInventory(cfg *config.Config) (charger.Inventory, error) {
+	f, err := os.Open(cfg.Inventory)
+	if err != nil {
+		return charger.Inventory{}, err
+	}
+	defer f.Close()
+	inv, err := charger.ReadInventory(f)
+	for _, c := range inv {
+		if c.Network != "" && !hasNetwork(cfg, c.Network) {
+			err = errors.Join(err, fmt.Errorf("%s belongs to network %q, which the configuration does not have", c.Name, c.Network))
+		}
+	}
+	return inv, err
+}
+
+func hasNetwork(cfg *config.Config, name string) bool {
+	for _, n := range cfg.Networks {
+		if n.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// faultsOf takes a joined error apart, so that each fault is a line of its own.
+func faultsOf(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []error
+		for _, e := range many.Unwrap() {
+			all = append(all, faultsOf(e)...)
+		}
+		return all
+	}
+	return []error{err}
+}
+
+// who names the subject of an event from the book.
+func (h *house) who(mac [6]byte, ip netip.Addr) event.Subject {
+	hw := charger.MAC(mac)
+	if hw == (charger.MAC{}) {
+		at, ok := h.book.At(ip)
+		if !ok {
+			return event.Subject{}
+		}
+		hw = at
+	}
+	s := event.Subject{Charger: h.book.NameOf(hw), MAC: net.HardwareAddr(hw[:]).String()}
+	network, addr := h.book.Where(hw)
+	s.Network = network
+	if addr.IsValid() {
+		s.IP = addr.String()
+	}
+	return s
+}
+
+// moved says when a charger has come all the way, and when it falls back.
+func (h *house) moved(c charger.Charger, from, to charger.Stage) {
+	switch {
+	case to == charger.OK:
+		h.log.Say(event.ChargerOnline, event.MAC(c.MAC))
+	case from == charger.OK:
+		h.log.Say(event.ChargerOffline, event.MAC(c.MAC), event.F("STAGE", to))
+	}
+}
+
+func networkNames(cfg *config.Config) string {
+	var names []string
+	for _, n := range cfg.Networks {
+		names = append(names, fmt.Sprintf("%s on %s (%s)", n.Name, n.Interface, n.Gateway))
+	}
+	return strings.Join(names, ", ")
+}

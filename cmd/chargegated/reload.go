@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"chargegate/pkg/config"
+	"chargegate/pkg/event"
+)
+
+// reloader waits for SIGHUP and takes over what can change while everything
+// stays open: the inventory, the allow-list on ports that the firewall hands
+// over already, the signal thresholds and the log level.
+type reloader struct{ house *house }
+
+func (r *reloader) Name() string  { return "reload" }
+func (r *reloader) Listen() error { return nil }
+
+func (r *reloader) Serve(ctx context.Context) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-hup:
+			r.house.reload()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// reload takes over the file, or nothing of it when it has a fault.
+func (h *house) reload() {
+	next, err := config.Load(h.options.config)
+	if err != nil {
+		sayFaults(h.log, err)
+		h.log.Say(event.DaemonReloadFailed, event.Err(err))
+		return
+	}
+	live, _ := h.taken.Diff(next)
+	_, restart := h.cfg.Diff(next)
+	h.book.Replace(h.inventory(next))
+	if err := h.list.Replace(h.cfg.Takeover(next)); err != nil {
+		h.log.Say(event.DaemonReloadFailed, event.Err(err))
+		return
+	}
+	h.radio.SetThresholds(next.Radio.Warn, next.Radio.Minimum, next.Radio.Critical)
+	h.log.SetLevel(next.Log.Level)
+	h.taken = next
+	changes := strings.Join(live, ", ")
+	if changes == "" {
+		changes = "the inventory; nothing else has changed"
+	}
+	h.log.Say(event.DaemonReloaded, event.F("CHANGES", changes))
+	if len(restart) > 0 {
+		h.log.Say(event.DaemonReloadNeedsRestart, event.F("KEYS", strings.Join(restart, ", ")))
+	}
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"chargegate/pkg/status"
+)
+
+// sources hands the noticeboard what it shows. Rooms do not know each other, so
+// their words are put into its own here.
+func (h *house) sources(collectors []prometheus.Collector) status.Sources {
+	return status.Sources{
+		Site: h.cfg.Site, Version: buildVersion(), Started: h.began,
+		Book: h.book, List: h.list, Networks: h.networks(),
+		Clock: h.clockNow, Pools: h.pools, Radios: h.radios, Uplink: h.uplink,
+		LookupNetIP: h.names.LookupNetIP,
+		Collectors:  collectors,
+	}
+}
+
+func (h *house) networks() []status.Network {
+	var out []status.Network
+	for _, n := range h.cfg.Networks {
+		shown := status.Network{Name: n.Name, Interface: n.Interface, Gateway: n.Gateway, Chargers: n.Chargers}
+		if n.Radio != nil {
+			shown.SSID, shown.Channel = n.Radio.SSID, n.Radio.Channel
+		}
+		out = append(out, shown)
+	}
+	return out
+}
+
+func (h *house) clockNow() status.Clock {
+	c := h.clock.Clock()
+	return status.Clock{Synchronised: c.Synchronised, Stratum: c.Stratum, RefID: c.RefID,
+		RootDistance: status.Seconds(c.RootDistance), Offset: status.Seconds(c.Offset), Since: c.Since, Reason: c.Reason}
+}
+
+func (h *house) pools(now time.Time) []status.PoolUse {
+	var out []status.PoolUse
+	for _, c := range h.leases.Counts(now) {
+		out = append(out, status.PoolUse{Network: c.Network, Size: c.Size, Used: c.Used,
+			StrangerSize: c.StrangerSize, StrangerUsed: c.StrangerUsed, Quarantined: c.Quarantined})
+	}
+	return out
+}
+
+func (h *house) radios() []status.Radio {
+	var out []status.Radio
+	for _, r := range h.radio.Samples() {
+		shown := status.Radio{Network: r.Network, Interface: r.Interface, State: string(r.State), Problem: r.Problem,
+			At: r.At, MaxStations: r.MaxStations, NoSignal: r.NoSignal}
+		for _, s := range r.Stations {
+			shown.Stations = append(shown.Stations, status.Station{MAC: s.MAC, Signal: s.Signal, Median: s.Median, Grade: string(s.Grade),
+				Inactive: status.Seconds(s.Inactive), Connected: status.Seconds(s.Connected), Retries: s.Retries, Failed: s.Failed,
+				BitrateUp: s.BitrateUp, BitrateDown: s.BitrateDn})
+		}
+		out = append(out, shown)
+	}
+	return out
+}
+
+func (h *house) uplink() status.Uplink {
+	servers, lost, problem := h.names.Upstreams()
+	return status.Uplink{Servers: servers, Lost: lost, Problem: problem}
+}

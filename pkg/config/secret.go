@@ -1,0 +1,130 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Limits of a WPA2 passphrase in bytes (IEEE 802.11-2020, J.4.1).
+const (
+	minPassphrase = 8
+	maxPassphrase = 63
+)
+
+// A Secret knows where a passphrase is kept, and reads it only when Reveal is
+// called. The configuration names the place (file:PATH or credential:NAME) and
+// never the passphrase itself, and the daemon, which has no use for it, neither
+// reads it nor needs the right to. However a Secret is printed, it prints as the
+// place.
+type Secret struct {
+	// place is file:PATH or credential:NAME as it was written.
+	place string
+	// path is the file that holds it; empty for a credential outside a unit
+	// that loads it.
+	path string
+	// guarded says that systemd decides who may read it: a credential.
+	guarded bool
+}
+
+// errNoCredentials says that a credential was asked for outside a unit.
+var errNoCredentials = errors.New("CREDENTIALS_DIRECTORY is not set: a credential can be read only inside a systemd unit with LoadCredential=")
+
+// newSecret reads the place. It never repeats what it was given in an error: it
+// might be the passphrase.
+func newSecret(place, dir, credentials string) (Secret, bool) {
+	kind, name, _ := strings.Cut(place, ":")
+	switch {
+	case name == "" || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' }):
+		return Secret{}, false
+	case kind == "file":
+		return Secret{place: place, path: resolve(dir, name)}, true
+	case kind == "credential" && filepath.Base(name) == name && name != "." && name != "..":
+		s := Secret{place: place, guarded: true}
+		if credentials != "" {
+			s.path = filepath.Join(credentials, name)
+		}
+		return s, true
+	}
+	return Secret{}, false
+}
+
+// Reveal reads the passphrase: the file's text without the line end behind it,
+// 8 to 63 printable ASCII characters. It fails where the file cannot be read or
+// can be read by everybody. Only render calls it.
+func (s Secret) Reveal() (string, error) {
+	if s.path == "" {
+		return "", fmt.Errorf("reading %s: %w", s, errNoCredentials)
+	}
+	info, err := os.Stat(s.path)
+	if err != nil {
+		return "", fmt.Errorf("reading the passphrase: %w", err)
+	}
+	if !info.Mode().IsRegular() || info.Size() > 4096 {
+		return "", fmt.Errorf("%s is not a file with a passphrase in it", s.path)
+	}
+	if !s.guarded && info.Mode().Perm()&0o004 != 0 {
+		return "", fmt.Errorf("%s can be read by everybody on this machine; run: chmod 0600 %s", s.path, s.path)
+	}
+	text, err := os.ReadFile(s.path)
+	if err != nil {
+		return "", fmt.Errorf("reading the passphrase: %w", err)
+	}
+	passphrase := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
+	if len(passphrase) < minPassphrase || len(passphrase) > maxPassphrase || !printableASCII(passphrase) {
+		return "", fmt.Errorf("what %s holds is not a WPA2 passphrase; allowed are %d to %d printable ASCII characters on one line", s.path, minPassphrase, maxPassphrase)
+	}
+	return passphrase, nil
+}
+
+// check says what is wrong with the passphrase, as far as this process may
+// look: where it may not, that is as it should be.
+func (s Secret) check() error {
+	_, err := s.Reveal()
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, errNoCredentials) {
+		return nil
+	}
+	return err
+}
+
+// String returns where the secret is kept.
+func (s Secret) String() string { return s.place }
+
+// GoString returns where the secret is kept.
+func (s Secret) GoString() string { return fmt.Sprintf("config.Secret(%q)", s.place) }
+
+// Format prints where the secret is kept, whatever the verb.
+func (s Secret) Format(f fmt.State, verb rune) {
+	if f.Flag('#') && verb == 'v' {
+		fmt.Fprint(f, s.GoString())
+		return
+	}
+	fmt.Fprint(f, s.place)
+}
+
+// MarshalText writes where the secret is kept.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.place), nil }
+
+// LogValue is where the secret is kept.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.place) }
+
+// resolve is path seen from the directory of the configuration file.
+func resolve(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(dir, path)
+}
+
+func printableASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,187 @@
+package dhcp
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"chargegate/pkg/charger"
+	"chargegate/pkg/event"
+	"chargegate/pkg/lease"
+)
+
+// An answer is everything that follows from a query: what to send and how, what
+// has to be on disk before, what the book learns, and what is said.
+type answer struct {
+	hw    charger.MAC
+	reply *dhcpv4.DHCPv4 // nil: silence
+	route route
+	// ticket has to be committed before anything else of the answer happens.
+	ticket lease.Ticket
+	drop   reason
+	learn  lesson
+	addr   netip.Addr // that learn is about
+
+	kind   *event.Kind // nil: nothing is said
+	fields []event.Field
+	// crowd marks an event that any number of made-up MACs can cause.
+	crowd bool
+}
+
+// A lesson is what the book of chargers learns.
+type lesson int
+
+const (
+	nothing  lesson = iota
+	asked           // it looks for an address
+	leased          // it has one
+	unleased        // it has lost it
+)
+
+// A desk answers the queries of one network. What it answers depends on the
+// query, the table and the time alone.
+type desk struct {
+	Network
+	leases *lease.Table
+	term   time.Duration
+}
+
+// answer decides (RFC 2131, 4.3).
+func (d *desk) answer(q query, now time.Time) answer {
+	var a answer
+	switch q.kind {
+	case dhcpv4.MessageTypeDiscover:
+		a = d.discover(q, now)
+	case dhcpv4.MessageTypeRequest:
+		a = d.request(q, now)
+	case dhcpv4.MessageTypeRelease:
+		a = d.release(q, now)
+	case dhcpv4.MessageTypeDecline:
+		a = d.decline(q, now)
+	case dhcpv4.MessageTypeInform:
+		a = d.inform(q)
+	default:
+		a = answer{drop: unknownType}
+	}
+	a.hw = q.hw
+	if a.reply != nil {
+		a.route = routeOf(q, a.reply)
+	}
+	return a
+}
+
+// discover offers an address (RFC 2131, 4.3.1).
+func (d *desk) discover(q query, now time.Time) answer {
+	addr, err := d.leases.Offer(d.Name, q.hw, q.wants, q.known, now)
+	switch {
+	case errors.Is(err, lease.ErrExhausted) && q.known:
+		return answer{learn: asked, kind: event.PoolExhausted, crowd: true}
+	case err != nil:
+		return answer{learn: asked, kind: event.StrangersExhausted, crowd: true}
+	}
+	return answer{
+		reply: d.lend(q, dhcpv4.MessageTypeOffer, addr),
+		learn: asked,
+		kind:  event.LeaseOffered, fields: []event.Field{event.IP(addr), event.F("HOSTNAME", q.HostName())},
+	}
+}
+
+// request tells the client's state by what it fills in (RFC 2131, 4.3.2).
+func (d *desk) request(q query, now time.Time) answer {
+	switch {
+	case q.server.IsValid() && q.server != d.Gateway.Addr():
+		return d.elsewhere(q) // SELECTING, and somebody else was
+	case q.server.IsValid() && q.wants.IsValid():
+		return d.grant(q, q.wants, true, now) // SELECTING
+	case q.ciaddr.IsValid():
+		return d.grant(q, q.ciaddr, false, now) // RENEWING or REBINDING
+	case q.wants.IsValid():
+		return d.grant(q, q.wants, true, now) // INIT-REBOOT
+	}
+	return answer{drop: malformed}
+}
+
+// elsewhere drops what was offered: the client has told everybody that it
+// chose another server (RFC 2131, 3.1, step 3).
+func (d *desk) elsewhere(q query) answer {
+	d.leases.Forgo(d.Name, q.hw)
+	return answer{drop: foreignServer, kind: event.LeaseElsewhere, crowd: true,
+		fields: []event.Field{event.F("SERVER", q.server)}}
+}
+
+// grant gives the address asked for, or says no. This network is ours alone
+// (Z-5): an address outside it or of somebody else is certainly wrong, and one
+// that we know nothing of is free. So we answer where RFC 2131, 4.3.2, would have
+// a server that shares the network be silent.
+func (d *desk) grant(q query, addr netip.Addr, starting bool, now time.Time) answer {
+	g, err := d.leases.Bind(lease.Claim{Network: d.Name, HW: q.hw, Known: q.known, Host: q.HostName(), Term: d.term}, addr, now)
+	if err != nil {
+		return d.refuse(q, addr, err)
+	}
+	a := answer{
+		reply: d.lend(q, dhcpv4.MessageTypeAck, addr), ticket: g.Ticket,
+		learn: leased, addr: addr,
+		kind: event.LeaseRenewed,
+		fields: []event.Field{event.IP(addr), event.F("LEASE", d.term),
+			event.F("HOSTNAME", g.Host), event.F("KNOWN", q.known)},
+	}
+	switch {
+	case g.New:
+		a.kind = event.LeaseGranted
+	case starting || g.First:
+		a.kind = event.LeaseKept
+	}
+	return a
+}
+
+func (d *desk) refuse(q query, addr netip.Addr, err error) answer {
+	if !errors.Is(err, lease.ErrRefused) {
+		return answer{drop: notOurs}
+	}
+	why := err
+	if !d.Gateway.Contains(addr) {
+		why = errors.New("it is of another network")
+	}
+	return answer{
+		reply: d.reply(q, dhcpv4.MessageTypeNak),
+		kind:  event.LeaseRefused, crowd: true, fields: []event.Field{event.IP(addr), event.F("REASON", why)},
+	}
+}
+
+// release takes an address back; there is no answer (RFC 2131, 4.3.4).
+func (d *desk) release(q query, now time.Time) answer {
+	if q.server.IsValid() && q.server != d.Gateway.Addr() {
+		return answer{drop: foreignServer}
+	}
+	ticket, ok := d.leases.Release(d.Name, q.hw, q.ciaddr, now)
+	if !ok {
+		return answer{drop: notOurs}
+	}
+	return answer{ticket: ticket, learn: unleased, kind: event.LeaseReleased, fields: []event.Field{event.IP(q.ciaddr)}}
+}
+
+// decline puts an address into quarantine; there is no answer (RFC 2131, 4.3.3).
+func (d *desk) decline(q query, now time.Time) answer {
+	if q.server.IsValid() && q.server != d.Gateway.Addr() {
+		return answer{drop: foreignServer}
+	}
+	ticket, ok := d.leases.Decline(d.Name, q.hw, q.wants, now)
+	if !ok {
+		return answer{drop: notOurs}
+	}
+	return answer{ticket: ticket, learn: unleased, kind: event.LeaseDeclined, fields: []event.Field{event.IP(q.wants)}}
+}
+
+// inform tells a client with an address of its own about the network (RFC 2131,
+// 4.3.5). It promises nothing.
+func (d *desk) inform(q query) answer {
+	if !d.Gateway.Contains(q.ciaddr) || q.ciaddr == d.Gateway.Addr() {
+		return answer{drop: notOurs}
+	}
+	reply := d.reply(q, dhcpv4.MessageTypeAck)
+	reply.ClientIPAddr = netIP(q.ciaddr)
+	d.describe(q, reply)
+	return answer{reply: reply}
+}

@@ -1,0 +1,194 @@
+package dhcp
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"chargegate/pkg/event"
+)
+
+// A link is one network at work: its sockets, while the interface is there,
+// and what waits to be answered.
+type link struct {
+	desk
+	counters
+	log     *event.Log
+	small   *atomic.Bool // the small buffer has been told
+	queue   chan *packet
+	crowd   *rate.Limiter // of events that made-up MACs can cause
+	repeats repeats
+	packets sync.Pool // of *packet
+	level   level     // how full the pool is; watch alone uses it
+
+	mu      sync.Mutex
+	sockets *sockets // nil while there is no interface
+	missing bool     // that it is missing has been told
+}
+
+// packet is a received message in a buffer that is used again.
+type packet struct {
+	n   int
+	buf [maxPacket]byte
+}
+
+// maxPacket is longer than any request; what is longer is cut and then
+// malformed.
+const maxPacket = 2048
+
+func (p *packet) bytes() []byte { return p.buf[:p.n] }
+
+// bind takes the sockets; errNoInterface if there is no interface.
+func (l *link) bind() error {
+	s, got, err := openSockets(l.Interface)
+	if err != nil {
+		return err
+	}
+	if got < askBuffer && l.small.CompareAndSwap(false, true) {
+		l.log.Say(event.DHCPBufferSmall, event.F("GOT", got), event.F("WANTED", askBuffer))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sockets = s
+	return nil
+}
+
+// unbind closes the sockets.
+func (l *link) unbind() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sockets != nil {
+		l.sockets.close()
+		l.sockets = nil
+	}
+}
+
+func (l *link) current() *sockets {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sockets
+}
+
+// tend reads from the interface until ctx is done, whenever there is one. The
+// sockets stay open at the end, for the answers that are still to be sent.
+func (l *link) tend(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		if s := l.current(); s != nil {
+			l.use(ctx, s, tick.C)
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+			l.find()
+		}
+	}
+}
+
+// use reads until ctx is done, or the sockets have to be given up: a socket on
+// an interface that was deleted hears nothing, and is told nothing, when there
+// is one of the same name again.
+func (l *link) use(ctx context.Context, s *sockets, tick <-chan time.Time) {
+	ended := make(chan error, 1)
+	go func() { ended <- l.read(s.udp) }()
+	for {
+		select {
+		case <-ctx.Done():
+			s.udp.SetReadDeadline(time.Unix(1, 0))
+			<-ended
+			return
+		case err := <-ended:
+			l.unbind()
+			l.sayLost(err)
+			return
+		case <-tick:
+			if index, err := indexOf(l.Interface); err != nil || index == s.index {
+				continue
+			}
+			l.unbind()
+			<-ended
+			l.find()
+			return
+		}
+	}
+}
+
+// find takes the sockets if the interface is there.
+func (l *link) find() {
+	switch err := l.bind(); {
+	case err == nil:
+		l.mu.Lock()
+		l.missing = false
+		l.mu.Unlock()
+		l.log.Say(event.DHCPInterfaceFound, event.Network(l.Name), event.F("INTERFACE", l.Interface))
+	case errors.Is(err, errNoInterface):
+		l.sayMissing()
+	default:
+		l.sayFailed(err)
+	}
+}
+
+// sayMissing says once that the interface is not there.
+func (l *link) sayMissing() {
+	l.mu.Lock()
+	said := l.missing
+	l.missing = true
+	l.mu.Unlock()
+	if !said {
+		l.log.Say(event.DHCPInterfaceMissing, event.Network(l.Name), event.F("INTERFACE", l.Interface))
+	}
+}
+
+// sayLost says why reading has ended; that the interface has gone is told when
+// it is looked for.
+func (l *link) sayLost(err error) {
+	if index, _ := indexOf(l.Interface); index != 0 {
+		l.sayFailed(err)
+	}
+}
+
+func (l *link) sayFailed(err error) {
+	l.log.Say(event.DHCPInterfaceFailed, event.Network(l.Name), event.F("INTERFACE", l.Interface), event.Err(err))
+}
+
+// read queues what arrives, and nothing else: whoever is slow is slow behind
+// the queue.
+func (l *link) read(udp *net.UDPConn) error {
+	for {
+		p, ok := l.packets.Get().(*packet)
+		if !ok {
+			p = new(packet)
+		}
+		n, _, err := udp.ReadFromUDPAddrPort(p.buf[:])
+		if err != nil {
+			l.packets.Put(p)
+			return err
+		}
+		p.n = n
+		select {
+		case l.queue <- p:
+		default:
+			l.packets.Put(p)
+			l.full()
+		}
+	}
+}
+
+// full notes that something had to be dropped for want of room.
+func (l *link) full() {
+	l.overflow.Add(1)
+	l.log.Say(event.DHCPQueueFull, event.Network(l.Name))
+}
+
+// drop notes that a packet is not answered.
+func (l *link) drop(r reason) {
+	l.dropped[r].Add(1)
+	l.log.Say(event.DHCPPacketDropped, event.Network(l.Name), event.F("REASON", r))
+}

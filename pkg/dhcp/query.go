@@ -1,0 +1,104 @@
+package dhcp
+
+import (
+	"net"
+	"net/netip"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/iana"
+
+	"chargegate/pkg/charger"
+)
+
+// A query is a client's message, with the fields that decide about the answer
+// already looked at.
+type query struct {
+	*dhcpv4.DHCPv4
+	kind   dhcpv4.MessageType
+	hw     charger.MAC
+	ciaddr netip.Addr // invalid: 0.0.0.0
+	giaddr netip.Addr // invalid: not relayed
+	wants  netip.Addr // option 50; invalid: none
+	server netip.Addr // option 54; invalid: none
+	// known says whether the client is of the chargers, and listed whether the
+	// inventory names it.
+	known, listed bool
+	// repeats counts the same message before this one.
+	repeats int
+}
+
+// The reasons for which a packet is dropped.
+type reason int
+
+const (
+	fine      reason = iota
+	malformed        // not a DHCP message
+	notRequest
+	notEthernet
+	badHardware
+	foreignRelay
+	unknownType
+	foreignServer
+	notOurs
+	reasons // how many there are
+)
+
+var reasonNames = [reasons]string{
+	malformed:     "malformed",
+	notRequest:    "not a request",
+	notEthernet:   "not Ethernet",
+	badHardware:   "not the hardware address of a device",
+	foreignRelay:  "relayed from another network",
+	unknownType:   "of an unknown type",
+	foreignServer: "for another server",
+	notOurs:       "about an address that the client does not have",
+}
+
+func (r reason) String() string { return reasonNames[r] }
+
+// parse reads a packet that arrived on a network, and says why it is to be
+// dropped if it is.
+func parse(packet []byte, n Network) (query, reason) {
+	m, err := dhcpv4.FromBytes(packet)
+	if err != nil {
+		return query{}, malformed
+	}
+	if m.OpCode != dhcpv4.OpcodeBootRequest {
+		return query{}, notRequest
+	}
+	if m.HWType != iana.HWTypeEthernet || len(m.ClientHWAddr) != len(charger.MAC{}) {
+		return query{}, notEthernet
+	}
+	q := query{DHCPv4: m, kind: m.MessageType(), hw: charger.MAC(m.ClientHWAddr),
+		ciaddr: address(m.ClientIPAddr), giaddr: address(m.GatewayIPAddr),
+		wants: address(m.RequestedIPAddress()), server: address(m.ServerIdentifier())}
+	if q.hw == (charger.MAC{}) || q.hw[0]&1 != 0 {
+		return query{}, badHardware
+	}
+	// A relay agent puts its own address on the clients' side there (RFC 2131,
+	// 4.1): that of another subnet asks for addresses that we do not have.
+	if q.giaddr.IsValid() && (!n.Gateway.Contains(q.giaddr) || q.giaddr == n.Gateway.Addr()) {
+		return query{}, foreignRelay
+	}
+	return q, fine
+}
+
+// address converts what the library gives; 0.0.0.0 and whatever is not IPv4
+// become the invalid address.
+func address(ip net.IP) netip.Addr {
+	a, ok := netip.AddrFromSlice(ip.To4())
+	if !ok || a.IsUnspecified() {
+		return netip.Addr{}
+	}
+	return a
+}
+
+// netIP converts to what the library wants: four bytes, or nil for 0.0.0.0. Any
+// other length would make it panic.
+func netIP(a netip.Addr) net.IP {
+	if !a.Is4() {
+		return nil
+	}
+	b := a.As4()
+	return net.IP(b[:])
+}

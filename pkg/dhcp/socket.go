@@ -1,0 +1,137 @@
+package dhcp
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/dhcpv4/server4"
+	pkt "github.com/mdlayher/packet"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// askBuffer is how many bytes the kernel is asked to keep for a reader that is
+// not quick enough. It doubles that for its own book-keeping, by which a request
+// counts 1,280: room for more than 6,000.
+const askBuffer = 4 << 20
+
+// errNoInterface means that an interface does not exist (yet).
+var errNoInterface = errors.New("there is no such interface")
+
+// sockets are what is held of an interface.
+type sockets struct {
+	index int
+	udp   *net.UDPConn // hears everything; answers clients that have an address
+	raw   *pkt.Conn    // answers those that have none
+}
+
+// nobody is a filter that passes no packet: the raw socket only sends. Its
+// protocol must be IPv4 all the same, or the frames would carry none.
+func nobody() []bpf.RawInstruction {
+	return []bpf.RawInstruction{{Op: unix.BPF_RET | unix.BPF_K, K: 0}}
+}
+
+// openSockets takes the sockets of an interface, and tells how many bytes its
+// receive buffer holds.
+func openSockets(name string) (s *sockets, buffer int, err error) {
+	index, err := indexOf(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	if index == 0 {
+		return nil, 0, errNoInterface
+	}
+	// Bound to the wildcard address, or broadcasts are not heard.
+	udp, err := server4.NewIPv4UDPConn(name, &net.UDPAddr{Port: dhcpv4.ServerPort})
+	if err == nil {
+		s = &sockets{index: index, udp: udp}
+		s.raw, err = pkt.Listen(&net.Interface{Index: index, Name: name}, pkt.Datagram, unix.ETH_P_IP, &pkt.Config{Filter: nobody()})
+	}
+	if err == nil {
+		buffer, err = grow(udp)
+	}
+	// The name may have changed its interface meanwhile.
+	if again, _ := indexOf(name); again != index {
+		err = errNoInterface
+	}
+	if err != nil {
+		s.close()
+		return nil, 0, err
+	}
+	return s, buffer, nil
+}
+
+func (s *sockets) close() {
+	if s == nil {
+		return
+	}
+	s.udp.Close()
+	if s.raw != nil {
+		s.raw.Close()
+	}
+}
+
+// permitted says whether the sockets could be had on an interface: it tries
+// the one that every machine has.
+func permitted() error {
+	s, _, err := openSockets("lo")
+	if errors.Is(err, errNoInterface) {
+		return nil
+	}
+	s.close()
+	return err
+}
+
+// indexOf returns the number of an interface, 0 if there is none of that name.
+func indexOf(name string) (int, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, fmt.Errorf("looking for interface %s: %w", name, err)
+	}
+	defer unix.Close(fd)
+	req, err := unix.NewIfreq(name)
+	if err != nil {
+		return 0, fmt.Errorf("looking for interface %q: %w", name, err)
+	}
+	switch err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, req); {
+	case errors.Is(err, unix.ENODEV):
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("looking for interface %s: %w", name, err)
+	}
+	return int(req.Uint32()), nil
+}
+
+// grow makes the receive buffer as large as may be and returns what it got.
+// Forcing it takes a capability that the daemon does not have when it is
+// installed; then net.core.rmem_max is the limit.
+func grow(udp *net.UDPConn) (got int, err error) {
+	rc, err := udp.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var option error
+	err = rc.Control(func(fd uintptr) {
+		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, askBuffer) != nil {
+			option = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, askBuffer)
+		}
+		if option == nil {
+			got, option = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF)
+		}
+	})
+	return got, errors.Join(err, option)
+}
+
+// sendFrame sends to a hardware address. The first frame after the link went
+// down and up again is refused with ENETDOWN; the second passes.
+func (s *sockets) sendFrame(hw [6]byte, from, to netip.AddrPort, payload []byte) error {
+	frame := datagram(from, to, payload)
+	_, err := s.raw.WriteTo(frame, &pkt.Addr{HardwareAddr: hw[:]})
+	if errors.Is(err, unix.ENETDOWN) {
+		_, err = s.raw.WriteTo(frame, &pkt.Addr{HardwareAddr: hw[:]})
+	}
+	return err
+}

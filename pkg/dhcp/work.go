@@ -1,0 +1,124 @@
+package dhcp
+
+import (
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"chargegate/pkg/charger"
+	"chargegate/pkg/event"
+)
+
+// work answers what is queued on a network until stop is closed and the queue
+// is empty.
+func (s *Server) work(l *link, stop <-chan struct{}) {
+	for {
+		select {
+		case p := <-l.queue:
+			s.safely(l, func() { s.handle(l, p) })
+		case <-stop:
+			for {
+				select {
+				case p := <-l.queue:
+					s.safely(l, func() { s.handle(l, p) })
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+// settle sends the answers that wait for the disk. While it waits for the first
+// the others line up, and the one write of the first serves them all. It ends
+// when end is closed and nothing waits.
+func (s *Server) settle(end <-chan struct{}) {
+	for {
+		select {
+		case p := <-s.promises:
+			s.safely(p.link, func() { s.deliver(p.link, p.answer, time.Now()) })
+		case <-end:
+			for {
+				select {
+				case p := <-s.promises:
+					s.safely(p.link, func() { s.deliver(p.link, p.answer, time.Now()) })
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+// safely keeps a fault that a packet brings to light from ending the daemon.
+func (s *Server) safely(l *link, f func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			l.panics.Add(1)
+			s.log.Say(event.PanicRecovered, event.F("SERVICE", s.Name()), event.Network(l.Name),
+				event.F("ERROR", fmt.Sprint(r)), event.F("STACK", string(debug.Stack())))
+		}
+	}()
+	f()
+}
+
+// handle answers one packet.
+func (s *Server) handle(l *link, p *packet) {
+	q, drop := parse(p.bytes(), l.Network)
+	l.packets.Put(p)
+	if drop != fine {
+		l.drop(drop)
+		return
+	}
+	now := time.Now()
+	l.count(q.kind)
+	q.known, q.listed = s.known(q.hw)
+	q.repeats = l.repeats.count(q, now)
+	a := l.answer(q, now)
+	a.crowd = a.crowd && !q.listed
+	if a.learn == asked {
+		s.book.Asked(q.hw, l.Name, q.HostName(), now)
+	}
+	if !s.leases.Pending(a.ticket) {
+		s.deliver(l, a, now)
+		return
+	}
+	select {
+	case s.promises <- promise{l, a}:
+	default:
+		l.full() // the disk hangs; the client asks again
+	}
+}
+
+// known says whether a MAC gets a charger's address, and whether the inventory
+// names it. Without an inventory every device may be a charger.
+func (s *Server) known(hw charger.MAC) (known, listed bool) {
+	if _, listed = s.book.Known(hw); listed {
+		return true, true
+	}
+	return s.book.Inventory("") == 0, false
+}
+
+// deliver makes an answer durable, and then does everything that follows from
+// it.
+func (s *Server) deliver(l *link, a answer, now time.Time) {
+	if err := s.leases.Commit(a.ticket); err != nil {
+		s.disk.failed(s.log, err) // it is in force all the same
+	}
+	switch a.learn {
+	case leased:
+		s.book.Leased(a.hw, l.Name, a.addr, true, now)
+	case unleased:
+		s.book.Unleased(a.hw, now)
+	}
+	if a.drop != fine {
+		l.drop(a.drop)
+	}
+	if a.reply != nil {
+		l.send(a)
+	}
+	if a.kind == nil || a.crowd && !l.crowd.AllowN(now, 1) {
+		return
+	}
+	s.log.Say(a.kind, append(a.fields, event.MAC(a.hw), event.Network(l.Name))...)
+}

@@ -1,0 +1,160 @@
+package egress
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"chargegate/pkg/event"
+	"chargegate/pkg/hello"
+	"chargegate/pkg/policy"
+)
+
+// How the name of a conversation was found.
+const (
+	bySNI     = "sni"
+	byHost    = "host"
+	byAddress = "address"
+	byHub     = "hub"
+)
+
+// A decision is what becomes of a call.
+type decision struct {
+	result result // resultCarried: it may go out
+	name   string // whom it goes to, or asked for
+	by     string
+	rule   policy.Rule
+	// candidates is how many allowed names the address asked for told.
+	candidates int
+}
+
+func (d decision) allowed() bool { return d.result == resultCarried }
+
+// decide is the whole policy of the room: whom a call that asked for dst and
+// began with h may reach. namesAt tells which allowed names had an address.
+func decide(list *policy.List, namesAt func(netip.Addr) []string, dst netip.AddrPort, h hello.Hello) decision {
+	port := dst.Port()
+	if h.Protocol != hello.TLS {
+		return decidePlain(plainOf(list), namesAt, dst, h)
+	}
+	if h.ServerName != "" {
+		return decideName(list, h.ServerName, port, bySNI)
+	}
+	d := decideAddress(list, namesAt, dst)
+	if d.allowed() {
+		return d
+	}
+	// Old stacks name nobody; on this port only one server is ever meant (Z-8).
+	if port == policy.HubPort {
+		if verdict, rule := list.Decide(policy.Hub, port); verdict == policy.Allowed {
+			return decision{result: resultCarried, name: policy.Hub, by: byHub, rule: rule}
+		}
+	}
+	return d
+}
+
+// decidePlain is decide for a caller that does not speak TLS: only rules that
+// say plain hold for it (F-8).
+func decidePlain(plain *policy.List, namesAt func(netip.Addr) []string, dst netip.AddrPort, h hello.Hello) decision {
+	if !slices.Contains(plain.Ports(), dst.Port()) {
+		return decision{result: resultNotTLS, name: h.ServerName}
+	}
+	if h.Protocol == hello.HTTP && h.ServerName != "" {
+		return decideName(plain, h.ServerName, dst.Port(), byHost)
+	}
+	return decideAddress(plain, namesAt, dst)
+}
+
+func decideName(list *policy.List, name string, port uint16, by string) decision {
+	verdict, rule := list.Decide(name, port)
+	d := decision{name: policy.Normal(name), by: by, rule: rule}
+	switch verdict {
+	case policy.Allowed:
+		d.result = resultCarried
+	case policy.WrongPort:
+		d.result = resultWrongPort
+	default:
+		d.result = resultUnknownName
+	}
+	return d
+}
+
+// decideAddress finds the one name that the address asked for can mean.
+func decideAddress(list *policy.List, namesAt func(netip.Addr) []string, dst netip.AddrPort) decision {
+	d := decision{result: resultNoName, by: byAddress}
+	for _, name := range namesAt(dst.Addr()) {
+		verdict, rule := list.Decide(name, dst.Port())
+		if verdict != policy.Allowed || d.candidates > 0 && d.name == policy.Normal(name) {
+			continue
+		}
+		d.candidates++
+		d.name, d.rule = policy.Normal(name), rule
+	}
+	if d.candidates == 1 {
+		d.result = resultCarried
+	} else {
+		d.name, d.rule = "", policy.Rule{}
+	}
+	return d
+}
+
+// plainOf is the part of the list that holds for callers without TLS.
+func plainOf(list *policy.List) *policy.List {
+	rules := slices.DeleteFunc(list.Rules(), func(r policy.Rule) bool { return !r.Plain })
+	plain, err := policy.New(rules)
+	if err != nil { // rules in force have no faults
+		return nil
+	}
+	return plain
+}
+
+// refusal returns what is said of a decision that refuses: the event and its
+// fields, and the words for the charger's page.
+func (d decision) refusal(dst netip.AddrPort, h hello.Hello) (kind *event.Kind, words string, fields []event.Field) {
+	port := event.F("PORT", dst.Port())
+	to := event.F("DST", dst)
+	switch d.result {
+	case resultUnknownName:
+		return event.EgressNameRefused, fmt.Sprintf("name %s on port %d", shown(d.name), dst.Port()),
+			[]event.Field{event.F("NAME", d.name), port, to}
+	case resultWrongPort:
+		return event.EgressPortRefused, fmt.Sprintf("name %s on port %d", shown(d.name), dst.Port()),
+			[]event.Field{event.F("NAME", d.name), port, to, event.F("ALLOWED", portsInWords(d.rule.Ports))}
+	case resultNotTLS:
+		fields = []event.Field{to, event.F("PROTOCOL", protocolInWords(h.Protocol))}
+		if d.name != "" {
+			fields = append(fields, event.F("NAME", d.name))
+		}
+		return event.EgressPlainRefused, fmt.Sprintf("%s without TLS", dst), fields
+	}
+	candidates := "no"
+	if d.candidates > 0 {
+		candidates = fmt.Sprint(d.candidates)
+	}
+	return event.EgressNamelessRefused, fmt.Sprintf("%s without a name", dst), []event.Field{to, event.F("CANDIDATES", candidates)}
+}
+
+// shown makes a name that a stranger made up fit to be shown.
+func shown(name string) string { return event.F("NAME", name).Value }
+
+func protocolInWords(p hello.Protocol) string {
+	if p == hello.HTTP {
+		return "plain HTTP"
+	}
+	return "something unknown"
+}
+
+func portsInWords(ports []uint16) string {
+	words := "port"
+	if len(ports) > 1 {
+		words = "ports"
+	}
+	for i, p := range ports {
+		sep := " "
+		if i > 0 {
+			sep = ", "
+		}
+		words += fmt.Sprintf("%s%d", sep, p)
+	}
+	return words
+}

@@ -1,0 +1,148 @@
+package egress
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"chargegate/pkg/event"
+
+	"golang.org/x/sys/unix"
+)
+
+// listen takes the listening socket for addr: the one that was kept for us, or
+// a new one.
+func (s *Server) listen(addr netip.AddrPort) (*net.TCPListener, error) {
+	name := storeName(addr)
+	if l := s.kept(name, addr); l != nil {
+		s.log.Say(event.HandoverTaken, event.F("WHAT", "the proxy's socket "+addr.String()))
+		return l, nil
+	}
+	// The backlog is the kernel's net.core.somaxconn; package net asks for it.
+	lc := net.ListenConfig{Control: freebind, KeepAlive: -1} // tune sets keep-alive, for both legs alike
+	lc.SetMultipathTCP(false)                                // MPTCP sockets cannot be spliced
+	nl, err := lc.Listen(context.Background(), "tcp4", addr.String())
+	if err != nil {
+		return nil, err
+	}
+	l := nl.(*net.TCPListener)
+	if err := s.keep(name, l); err != nil {
+		s.log.Say(event.HandoverKeepFailed, event.F("WHAT", "the proxy's socket "+addr.String()), event.Err(err))
+	}
+	return l, nil
+}
+
+// storeName is what the listening socket for addr is kept under. Colons are
+// not allowed in such names (sd_notify(3), FDNAME).
+func storeName(addr netip.AddrPort) string {
+	return "egress-" + strings.ReplaceAll(addr.String(), ":", "-")
+}
+
+func (s *Server) keep(name string, l *net.TCPListener) error {
+	if s.store == nil {
+		return nil
+	}
+	f, err := l.File()
+	if err != nil {
+		return fmt.Errorf("copying the descriptor: %w", err)
+	}
+	defer f.Close()
+	return s.store.Keep(name, f)
+}
+
+// kept returns the listener that was kept under name, if it is one for addr.
+func (s *Server) kept(name string, addr netip.AddrPort) *net.TCPListener {
+	if s.store == nil {
+		return nil
+	}
+	f, ok := s.store.Take(name)
+	if !ok {
+		return nil
+	}
+	defer f.Close()
+	nl, err := net.FileListener(f)
+	if err == nil {
+		if l, ok := nl.(*net.TCPListener); ok && l.Addr().(*net.TCPAddr).AddrPort() == addr {
+			return l
+		}
+		nl.Close()
+		err = fmt.Errorf("it is no TCP socket on %s", addr)
+	}
+	s.log.Say(event.HandoverUnusable, event.F("WHAT", name), event.F("REASON", err))
+	return nil
+}
+
+// freebind lets a socket be bound before its interface has the address.
+func freebind(_, _ string, raw syscall.RawConn) error {
+	var err error
+	if cerr := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_FREEBIND, 1)
+	}); cerr != nil {
+		return cerr
+	}
+	return err
+}
+
+// acceptPause is how long the room waits when the kernel has no descriptor or
+// memory for one more connection.
+const acceptPause = 100 * time.Millisecond
+
+// accept takes calls until ctx is done. Calls are counted in the group given.
+func (s *Server) accept(ctx context.Context, l *net.TCPListener, calls *sync.WaitGroup) error {
+	for {
+		conn, err := l.AcceptTCP()
+		switch {
+		case err == nil:
+			s.admit(ctx, conn, calls)
+		case ctx.Err() != nil:
+			return nil
+		case passing(err):
+			s.counts.acceptFailed.Add(1)
+			s.log.Say(event.EgressAcceptFailed, event.Err(err))
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(acceptPause):
+			}
+		default:
+			return fmt.Errorf("accepting conversations on %s: %w", l.Addr(), err)
+		}
+	}
+}
+
+// passing reports whether an error of accept(2) says something about the
+// moment and not about the socket.
+func passing(err error) bool {
+	for _, e := range []error{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.ECONNABORTED, unix.EPROTO, unix.EPERM} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// admit finds a place for a new call and starts it, or resets it.
+func (s *Server) admit(ctx context.Context, conn *net.TCPConn, calls *sync.WaitGroup) {
+	caller := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+	switch s.places.take(caller) {
+	case placeTaken:
+		calls.Go(func() {
+			defer s.places.give(caller)
+			s.call(ctx, conn, caller)
+		})
+		return
+	case chargerFull:
+		s.counts.result(resultChargerLimit)
+		s.log.Say(event.EgressChargerLimit, event.IP(caller), event.F("LIMIT", s.cfg.PerCharger))
+	case houseFull:
+		s.counts.result(resultTotalLimit)
+		s.log.Say(event.EgressTotalLimit, event.F("LIMIT", s.cfg.Total))
+	}
+	reset(conn)
+}

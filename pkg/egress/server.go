@@ -1,0 +1,185 @@
+// Package egress lets permitted conversations out, and nothing else.
+//
+// The firewall redirects every allowed TCP port to this room. It learns where
+// the caller wanted to go (SO_ORIGINAL_DST), reads whom it asks for (package
+// hello), lets the list decide by name and port (package policy), dials that
+// name itself at an address that our own resolver found, and then carries the
+// bytes both ways unchanged: TLS is never opened. Whoever is refused learns it
+// at once, by a TLS alert or a reset.
+//
+// It leaves to others the rules (policy), the addresses of names (Names), who
+// a caller is and how far it has come (charger.Book), and everything that is
+// not TCP on an allowed port (the firewall).
+package egress
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"chargegate/pkg/charger"
+	"chargegate/pkg/event"
+	"chargegate/pkg/policy"
+)
+
+// Names knows the addresses of allowed names. The resolver does.
+type Names interface {
+	// LookupNetIP returns the addresses of host; network is "ip4". A host that is
+	// not on the list is an error.
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+	// NamesAt returns which allowed names had that address lately.
+	NamesAt(netip.Addr) []string
+}
+
+// A Store keeps listening sockets while the process is replaced, so that no
+// call is turned away meanwhile.
+type Store interface {
+	// Take returns the descriptor of that name from the process before, if there
+	// is one. It is the caller's to close.
+	Take(name string) (*os.File, bool)
+	// Keep gives a copy of the descriptor to whoever keeps them.
+	Keep(name string, f *os.File) error
+}
+
+// A Server is the room. It is safe for concurrent use.
+type Server struct {
+	cfg   Config
+	list  *policy.List
+	names Names
+	book  *charger.Book
+	store Store
+	log   *event.Log
+
+	// original tells where a redirected caller wanted to go. It is a field so
+	// that tests can run without a firewall.
+	original func(*net.TCPConn) (netip.AddrPort, error)
+
+	dialler  *dialler
+	outages  *outages
+	refusals *refusals
+	places   *places
+	counts   counts
+
+	mu        sync.Mutex
+	listeners []*net.TCPListener
+	open      map[*conversation]struct{}
+}
+
+// New makes the room. The configuration is taken as valid; store may be nil.
+func New(cfg Config, list *policy.List, names Names, book *charger.Book, store Store, log *event.Log) *Server {
+	cfg = cfg.withDefaults()
+	return &Server{
+		cfg: cfg, list: list, names: names, book: book, store: store, log: log,
+		original: originalDestination,
+		dialler:  newDialler(cfg, names),
+		outages:  &outages{open: map[string]*outage{}},
+		refusals: &refusals{said: map[netip.Addr]*said{}},
+		places:   &places{perCharger: cfg.PerCharger, total: cfg.Total, held: map[netip.Addr]int{}},
+		open:     map[*conversation]struct{}{},
+	}
+}
+
+// withDefaults fills in what was left zero.
+func (c Config) withDefaults() Config {
+	for _, d := range []struct {
+		value *time.Duration
+		or    time.Duration
+	}{
+		{&c.HelloTimeout, 10 * time.Second},
+		{&c.DialTimeout, 8 * time.Second},
+		{&c.AttemptTimeout, 3 * time.Second},
+		{&c.IdleLasting, time.Hour},
+		{&c.IdleShort, 5 * time.Minute},
+	} {
+		if *d.value == 0 {
+			*d.value = d.or
+		}
+	}
+	if c.PerCharger == 0 {
+		c.PerCharger = 8
+	}
+	if c.Total == 0 {
+		c.Total = 512
+	}
+	return c
+}
+
+// Name returns what the room is called in logs and metrics.
+func (s *Server) Name() string { return "egress" }
+
+// Listen takes every listening socket, or none and says why. When they are
+// held already it does nothing.
+func (s *Server) Listen() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listeners != nil {
+		return nil
+	}
+	var taken []*net.TCPListener
+	for _, addr := range s.cfg.Listen {
+		l, err := s.listen(addr)
+		if err != nil {
+			for _, t := range taken {
+				t.Close()
+			}
+			return fmt.Errorf("listening for conversations on %s: %w", addr, err)
+		}
+		taken = append(taken, l)
+	}
+	s.listeners = taken
+	return nil
+}
+
+// Addrs returns where the room listens, in the order of Config.Listen; nothing
+// before Listen.
+func (s *Server) Addrs() []netip.AddrPort {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var addrs []netip.AddrPort
+	for _, l := range s.listeners {
+		addrs = append(addrs, l.Addr().(*net.TCPAddr).AddrPort())
+	}
+	return addrs
+}
+
+// Serve lets conversations out until ctx is done. Then it resets those that
+// are open, waits for everything it started and returns nil.
+func (s *Server) Serve(ctx context.Context) error {
+	if err := s.Listen(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	listeners := s.listeners
+	s.mu.Unlock()
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var loops, calls sync.WaitGroup
+	for _, l := range listeners {
+		loops.Go(func() {
+			if err := s.accept(ctx, l, &calls); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	loops.Go(func() { s.watch(ctx) })
+
+	<-ctx.Done()
+	s.mu.Lock()
+	s.listeners = nil
+	s.mu.Unlock()
+	for _, l := range listeners {
+		l.Close()
+	}
+	loops.Wait()
+	calls.Wait() // each call has a watch on ctx of its own
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}

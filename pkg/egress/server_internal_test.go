@@ -1,0 +1,717 @@
+package egress
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"chargegate/pkg/charger"
+	"chargegate/pkg/event"
+	"chargegate/pkg/policy"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+)
+
+func TestMain(m *testing.M) {
+	if inside() {
+		os.Exit(m.Run())
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// A charger reaches an allowed name: TLS from end to end, certificate checked.
+func TestAllowedName(t *testing.T) {
+	server, roots := authority(t, apiName)
+	for _, max := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		t.Run(tls.VersionName(max), func(t *testing.T) {
+			b := newBackend(t, "127.0.0.1:0", tlsEcho(server))
+			h := newHouse(t, b.port).open()
+			c := tls.Client(h.call(), &tls.Config{ServerName: apiName, RootCAs: roots, MaxVersion: max})
+			if _, err := c.Write([]byte("firmware, please")); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(c)
+			if err != nil || string(got) != "firmware, please" {
+				t.Fatalf("%q, %v", got, err)
+			}
+			c.Close()
+			ended := h.says(event.EgressEnded)
+			if ended.Field("NAME") != apiName || ended.Field("REASON") != "the charger hung up" && ended.Field("REASON") != "the server hung up" {
+				t.Errorf("said %q", ended.Message)
+			}
+			st := h.book.All(time.Now())[0]
+			if st.Up < 200 || st.Down < 500 || st.Connects != 1 {
+				t.Errorf("the book has %d bytes up, %d down, %d conversations", st.Up, st.Down, st.Connects)
+			}
+			if up, down := h.counts.up.Load(), h.counts.down.Load(); up != st.Up || down != st.Down {
+				t.Errorf("counted %d and %d, the book has %d and %d", up, down, st.Up, st.Down)
+			}
+		})
+	}
+}
+
+// However a hello is cut, the server gets the very same bytes.
+func TestHelloInPieces(t *testing.T) {
+	hello := helloTo(t, apiName)
+	for _, size := range []int{1, 7, 100, 5000} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			got := make(chan []byte, 1)
+			b := newBackend(t, "127.0.0.1:0", func(conn *net.TCPConn) {
+				defer conn.Close()
+				all, _ := io.ReadAll(conn)
+				got <- all
+			})
+			h := newHouse(t, b.port).open()
+			conn := h.call()
+			sent := append(bytes.Clone(hello), "and what comes behind it"...)
+			for rest := sent; len(rest) > 0; {
+				n := min(size, len(rest))
+				if _, err := conn.Write(rest[:n]); err != nil {
+					t.Fatal(err)
+				}
+				rest = rest[n:]
+			}
+			if err := conn.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(<-got, sent) {
+				t.Error("the server got other bytes than the charger sent")
+			}
+		})
+	}
+}
+
+// Refusals are told at once, each in its way, and written in the charger's name.
+func TestRefusals(t *testing.T) {
+	plainRule := func(_ *Config, r *[]policy.Rule) {
+		*r = append(*r, policy.Rule{Name: ocppName, Ports: []uint16{8080}, Plain: true, Reason: "test"})
+	}
+	tests := []struct {
+		name  string
+		port  uint16
+		input []byte
+		end   string // alert or reset
+		kind  *event.Kind
+		text  string
+		book  string
+	}{
+		{"another name", 443, helloTo(t, "evil.example"), "alert", event.EgressNameRefused,
+			"P1-07 was refused evil.example on port 443: the name is not on the list", "name evil.example on port 443"},
+		{"an allowed name on the wrong port", 8883, helloTo(t, apiName), "alert", event.EgressPortRefused,
+			"P1-07 was refused api.zaptec.com on port 8883: that name is allowed on port 443 only", "name api.zaptec.com on port 8883"},
+		{"no name", 443, helloTo(t, ""), "alert", event.EgressNamelessRefused,
+			"P1-07 was refused 192.0.2.10:443: it named no server, and the address tells no allowed names", "192.0.2.10:443 without a name"},
+		{"HTTP on a TLS port", 443, []byte("GET / HTTP/1.1\r\nHost: api.zaptec.com\r\n\r\n"), "reset", event.EgressPlainRefused,
+			"P1-07 was refused 192.0.2.10:443: it speaks plain HTTP where only TLS is allowed", "192.0.2.10:443 without TLS"},
+		{"SSH on a TLS port", 443, []byte("SSH-2.0-x\r\n"), "reset", event.EgressPlainRefused,
+			"P1-07 was refused 192.0.2.10:443: it speaks something unknown where only TLS is allowed", "192.0.2.10:443 without TLS"},
+		{"another Host on a plain port", 8080, []byte("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n"), "reset", event.EgressNameRefused,
+			"P1-07 was refused evil.example on port 8080: the name is not on the list", "name evil.example on port 8080"},
+		{"something unknown on a plain port, to an unknown address", 8080, []byte{0x10, 0}, "reset", event.EgressNamelessRefused,
+			"P1-07 was refused 192.0.2.10:8080: it named no server, and the address tells no allowed names", "192.0.2.10:8080 without a name"},
+		{"a hello of nonsense", 443, []byte("\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"), "reset", event.EgressHelloFailed,
+			"P1-07 called 192.0.2.10:443, but its first message could not be used: the first message is malformed", ""},
+		{"a hello without end", 443, append([]byte("\x16\x03\x01\x40\x00\x01\x00\xff\x00"), make([]byte, 20000)...), "reset", event.EgressHelloFailed,
+			"P1-07 called 192.0.2.10:443, but its first message could not be used: the first message is too long", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHouse(t, 443, plainRule).open()
+			h.to = netip.AddrPortFrom(asked, tt.port)
+			conn := h.call()
+			if _, err := conn.Write(tt.input); err != nil {
+				t.Fatal(err)
+			}
+			switch tt.end {
+			case "alert":
+				got, err := io.ReadAll(conn)
+				if want := []byte{21, 3, 3, 0, 2, 2, 112}; err != nil || !bytes.Equal(got, want) {
+					t.Errorf("heard % x, %v; want % x and the end", got, err, want)
+				}
+			default:
+				wantReset(t, conn)
+			}
+			if r := h.says(tt.kind); r.Message != tt.text {
+				t.Errorf("said %q\nwant %q", r.Message, tt.text)
+			}
+			if got := h.book.All(time.Now())[0].Refused; got != tt.book {
+				t.Errorf("the book says %q, want %q", got, tt.book)
+			}
+		})
+	}
+}
+
+// A real TLS client understands the alert.
+func TestAlertIsUnderstood(t *testing.T) {
+	h := newHouse(t, 443).open()
+	for _, max := range []uint16{tls.VersionTLS10, tls.VersionTLS12, tls.VersionTLS13} {
+		err := tls.Client(h.call(), &tls.Config{ServerName: "evil.example", MinVersion: tls.VersionTLS10, MaxVersion: max}).Handshake()
+		if err == nil || !strings.Contains(err.Error(), "unrecognized name") {
+			t.Errorf("%s: %v, want unrecognized name", tls.VersionName(max), err)
+		}
+	}
+}
+
+// The same refusal is written once an hour, and one charger cannot fill the log.
+func TestRefusalsAreLimited(t *testing.T) {
+	h := newHouse(t, 443).open()
+	for i := range maxRefusals + 10 {
+		conn := h.call()
+		if _, err := conn.Write(helloTo(t, fmt.Sprintf("n%d.evil.example", i))); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.ReadAll(conn)
+		conn.Close()
+	}
+	eventually(t, "the last refusal", func() bool { return h.counts.results[resultUnknownName].Load() == maxRefusals+10 })
+	if n := h.said(event.EgressNameRefused); n != maxRefusals {
+		t.Errorf("%d refusals written, want %d", n, maxRefusals)
+	}
+	if n := h.said(event.EgressManyRefusals); n != 1 {
+		t.Errorf("the end of writing was said %d times", n)
+	}
+}
+
+// Plain OCPP goes by the Host, on its port only.
+func TestPlainByHost(t *testing.T) {
+	b := newBackend(t, "127.0.0.1:0", echo)
+	h := newHouse(t, 443, func(_ *Config, r *[]policy.Rule) {
+		*r = append(*r, policy.Rule{Name: ocppName, Ports: []uint16{b.port}, Plain: true, Reason: "test"})
+	}).open()
+	h.to = netip.AddrPortFrom(asked, b.port)
+	conn := h.call()
+	request := "GET /ocpp HTTP/1.1\r\nHost: OCPP.example.com:8080\r\nUpgrade: websocket\r\n\r\nframes"
+	if _, err := conn.Write([]byte(request)); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(request))
+	if _, err := io.ReadFull(conn, got); err != nil || string(got) != request {
+		t.Errorf("%q, %v", got, err)
+	}
+	if r := h.says(event.EgressOpened); r.Field("BY") != byHost || r.Field("NAME") != ocppName {
+		t.Errorf("said %q by %q", r.Message, r.Field("BY"))
+	}
+}
+
+// Whatever cannot be dialled is a reset at once, one event for all chargers,
+// and one when it is over.
+func TestUnreachable(t *testing.T) {
+	b := newBackend(t, "127.0.0.1:0", echo)
+	b.l.Close() // its port is closed now
+	h := newHouse(t, b.port).open()
+	for range 3 {
+		conn := h.call()
+		if _, err := conn.Write(helloTo(t, apiName)); err != nil {
+			t.Fatal(err)
+		}
+		wantReset(t, conn)
+	}
+	r := h.says(event.EgressUnreachable)
+	if h.said(event.EgressUnreachable) != 1 || r.Field("CAUSE") != causeTCP || !strings.Contains(r.Field("ERROR"), "refused") {
+		t.Errorf("said %d times: %q", h.said(event.EgressUnreachable), r.Message)
+	}
+	if got := h.book.All(time.Now())[0].Unreachable; got != apiName {
+		t.Errorf("the book says %q is unreachable", got)
+	}
+	newBackend(t, b.l.Addr().String(), echo)
+	conn := h.call()
+	if _, err := conn.Write(helloTo(t, apiName)); err != nil {
+		t.Fatal(err)
+	}
+	if r := h.says(event.EgressRestored); r.Field("FAILED") != "3" || h.outages.count() != 0 {
+		t.Errorf("said %q, %d names out", r.Message, h.outages.count())
+	}
+}
+
+func TestUnreachableByName(t *testing.T) {
+	h := newHouse(t, 443).open()
+	err := errors.New("no upstream answers")
+	h.names.err.Store(&err)
+	conn := h.call()
+	if _, err := conn.Write(helloTo(t, apiName)); err != nil {
+		t.Fatal(err)
+	}
+	wantReset(t, conn)
+	if r := h.says(event.EgressUnreachable); r.Field("CAUSE") != causeDNS {
+		t.Errorf("said %q", r.Message)
+	}
+}
+
+// A DNS answer cannot turn the proxy against the house.
+func TestInsideIsNotDialled(t *testing.T) {
+	b := newBackend(t, "127.0.0.1:0", func(conn *net.TCPConn) { t.Error("the house was dialled"); conn.Close() })
+	h := newHouse(t, b.port)
+	h.dialler.mayDial = newDialler(h.cfg, h.names).mayDial
+	h.open()
+	conn := h.call()
+	if _, err := conn.Write(helloTo(t, apiName)); err != nil {
+		t.Fatal(err)
+	}
+	wantReset(t, conn)
+	if r := h.says(event.EgressUnreachable); r.Field("CAUSE") != causeAddress {
+		t.Errorf("said %q", r.Message)
+	}
+}
+
+// Each side may stop speaking and still hear the other out.
+func TestHalfClose(t *testing.T) {
+	hello := helloTo(t, apiName)
+	answer := bytes.Repeat([]byte("x"), 300_000)
+	t.Run("the charger first", func(t *testing.T) {
+		b := newBackend(t, "127.0.0.1:0", func(conn *net.TCPConn) {
+			defer conn.Close()
+			_, _ = io.Copy(io.Discard, conn) // until it hangs up
+			_, _ = conn.Write(answer)
+		})
+		conn := newHouse(t, b.port).open().call()
+		if _, err := conn.Write(hello); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(conn); err != nil || len(got) != len(answer) {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
+	})
+	t.Run("the server first", func(t *testing.T) {
+		got := make(chan int64, 1)
+		b := newBackend(t, "127.0.0.1:0", func(conn *net.TCPConn) {
+			defer conn.Close()
+			_ = conn.CloseWrite()
+			n, _ := io.Copy(io.Discard, conn)
+			got <- n
+		})
+		conn := newHouse(t, b.port).open().call()
+		if _, err := conn.Write(hello); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := conn.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			t.Fatalf("%d, %v; want the end", n, err)
+		}
+		if _, err := conn.Write(answer); err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+		if n := <-got; n != int64(len(hello)+len(answer)) {
+			t.Errorf("the server got %d bytes, want %d", n, len(hello)+len(answer))
+		}
+	})
+}
+
+// A reset on one side is a reset on the other, at once.
+func TestResetIsPassedOn(t *testing.T) {
+	hello := helloTo(t, apiName)
+	t.Run("of the server", func(t *testing.T) {
+		b := newBackend(t, "127.0.0.1:0", func(conn *net.TCPConn) {
+			_, _ = conn.Read(make([]byte, 4096))
+			reset(conn)
+		})
+		h := newHouse(t, b.port).open()
+		conn := h.call()
+		if _, err := conn.Write(hello); err != nil {
+			t.Fatal(err)
+		}
+		wantReset(t, conn)
+		if r := h.says(event.EgressEnded); r.Field("REASON") != "the server reset it" {
+			t.Errorf("said %q", r.Message)
+		}
+	})
+	t.Run("of the charger", func(t *testing.T) {
+		ended := make(chan error, 1)
+		began := make(chan struct{})
+		b := newBackend(t, "127.0.0.1:0", func(conn *net.TCPConn) {
+			defer conn.Close()
+			_, err := io.ReadFull(conn, make([]byte, len(hello)))
+			close(began)
+			if err == nil {
+				_, err = conn.Read(make([]byte, 1))
+			}
+			ended <- err
+		})
+		h := newHouse(t, b.port).open()
+		conn := h.call()
+		if _, err := conn.Write(hello); err != nil {
+			t.Fatal(err)
+		}
+		<-began
+		reset(conn)
+		if err := <-ended; !errors.Is(err, unix.ECONNRESET) {
+			t.Errorf("the server saw %v, want a reset", err)
+		}
+		if r := h.says(event.EgressEnded); r.Field("REASON") != "the charger reset it" {
+			t.Errorf("said %q", r.Message)
+		}
+	})
+	t.Run("of a server that had hung up, to a charger that is silent", func(t *testing.T) {
+		hung, die := make(chan struct{}), make(chan struct{})
+		b := newBackend(t, "127.0.0.1:0", func(conn *net.TCPConn) {
+			_, _ = conn.Read(make([]byte, 4096))
+			_ = conn.CloseWrite()
+			close(hung)
+			<-die
+			reset(conn)
+		})
+		h := newHouse(t, b.port).open()
+		conn := h.call()
+		if _, err := conn.Write(hello); err != nil {
+			t.Fatal(err)
+		}
+		<-hung
+		if n, err := conn.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			t.Fatalf("%d, %v; want the end", n, err)
+		}
+		close(die)
+		// The charger has read the end of its stream; that it is over altogether
+		// shows when it writes.
+		eventually(t, "the reset", func() bool { _, err := conn.Write([]byte("x")); return err != nil })
+	})
+}
+
+// Idle limits: a short one for firmware, a long one for the hub, and short for
+// everybody of whom half has hung up.
+func TestIdle(t *testing.T) {
+	hold := func(conn *net.TCPConn) { defer conn.Close(); _, _ = io.Copy(io.Discard, conn) }
+	api := newBackend(t, "127.0.0.1:0", hold)
+	hubAt := netip.AddrFrom4([4]byte{127, 201, byte(os.Getpid() >> 8), byte(os.Getpid())})
+	newBackend(t, netip.AddrPortFrom(hubAt, policy.HubPort).String(), hold)
+	h := newHouse(t, api.port)
+	h.names.addrs[policy.Hub] = []netip.Addr{hubAt}
+	h.open()
+	start := time.Now()
+	short := h.call()
+	if _, err := short.Write(helloTo(t, apiName)); err != nil {
+		t.Fatal(err)
+	}
+	h.says(event.EgressOpened)
+	h.to = netip.AddrPortFrom(asked, policy.HubPort)
+	lasting := h.call()
+	if _, err := lasting.Write(helloTo(t, policy.Hub)); err != nil {
+		t.Fatal(err)
+	}
+	open := func() int { h.mu.Lock(); defer h.mu.Unlock(); return len(h.Server.open) }
+	eventually(t, "both conversations", func() bool { return open() == 2 && h.said(event.EgressOpened) == 2 })
+
+	h.look(time.Now()) // the hellos are in the meters
+	h.look(start.Add(4 * time.Minute))
+	if open() != 2 {
+		t.Fatal("ended before its time")
+	}
+	h.look(time.Now().Add(6 * time.Minute))
+	if _, err := short.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the short one ended with %v, want an end", err)
+	}
+	eventually(t, "one conversation left", func() bool { return open() == 1 })
+	h.look(start.Add(59 * time.Minute))
+	if open() != 1 {
+		t.Fatal("the lasting one ended before its time")
+	}
+	h.look(time.Now().Add(61 * time.Minute))
+	if _, err := lasting.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the lasting one ended with %v, want an end", err)
+	}
+}
+
+// Who says nothing is reset when its time is over.
+func TestSilentCaller(t *testing.T) {
+	h := newHouse(t, 443, func(c *Config, _ *[]policy.Rule) { c.HelloTimeout = 50 * time.Millisecond }).open()
+	conn := h.call()
+	wantReset(t, conn)
+	slow := h.call()
+	if _, err := slow.Write(helloTo(t, apiName)[:100]); err != nil {
+		t.Fatal(err)
+	}
+	wantReset(t, slow)
+	if r := h.says(event.EgressHelloFailed); r.Field("ERROR") != "the caller did not finish its first message within 50ms" {
+		t.Errorf("said %q", r.Message)
+	}
+	eventually(t, "free places", func() bool { return h.places.open() == 0 })
+}
+
+// At a limit the newest is refused, and a place that is given back can be taken.
+func TestLimits(t *testing.T) {
+	h := newHouse(t, 443, func(c *Config, _ *[]policy.Rule) { c.PerCharger, c.Total = 2, 3 }).open()
+	from := func(host string) *net.TCPConn {
+		conn, err := h.dial(host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	first := from("127.0.0.1")
+	from("127.0.0.1")
+	h.wantTurnedAway("127.0.0.1")
+	h.says(event.EgressChargerLimit)
+	from("127.0.0.9")
+	h.wantTurnedAway("127.0.0.10")
+	h.says(event.EgressTotalLimit)
+	first.Close()
+	eventually(t, "a free place", func() bool { return h.places.open() == 2 })
+	from("127.0.0.1")
+	eventually(t, "all places taken", func() bool { return h.places.open() == 3 })
+}
+
+// The proxy itself cannot be called, nor by somebody from outside.
+func TestDirectAndOutsider(t *testing.T) {
+	h := newHouse(t, 443)
+	h.original = originalDestination // the real one: nobody redirected anything
+	h.open()
+	h.wantTurnedAway("127.0.0.1")
+	h.says(event.EgressDirectRefused)
+
+	h = newHouse(t, 443)
+	h.original = func(c *net.TCPConn) (netip.AddrPort, error) { return c.LocalAddr().(*net.TCPAddr).AddrPort(), nil }
+	h.open()
+	h.wantTurnedAway("127.0.0.1")
+	h.says(event.EgressDirectRefused)
+
+	h = newHouse(t, 443, func(c *Config, _ *[]policy.Rule) {
+		c.Networks = []netip.Prefix{netip.MustParsePrefix("10.83.0.0/24")}
+	}).open()
+	h.wantTurnedAway("127.0.0.1")
+	h.says(event.EgressOutsiderRefused)
+}
+
+// The ladder shows ok with the first byte of the hub, not with the next tick.
+func TestHubIsOnline(t *testing.T) {
+	hubAt := netip.AddrFrom4([4]byte{127, 202, byte(os.Getpid() >> 8), byte(os.Getpid())})
+	newBackend(t, netip.AddrPortFrom(hubAt, policy.HubPort).String(), echo)
+	h := newHouse(t, 443)
+	h.names.addrs[policy.Hub] = []netip.Addr{hubAt}
+	h.to = netip.AddrPortFrom(asked, policy.HubPort)
+	h.open()
+	conn := h.call()
+	if _, err := conn.Write(helloTo(t, "")); err != nil { // without a name: only the hub is meant here
+		t.Fatal(err)
+	}
+	if stage := <-h.moved; stage != charger.OK {
+		t.Errorf("stage %q", stage)
+	}
+	if r := h.says(event.EgressOpened); r.Field("BY") != byHub || r.Field("NAME") != policy.Hub {
+		t.Errorf("said %q by %q", r.Message, r.Field("BY"))
+	}
+	conn.Close()
+	if stage := <-h.moved; stage == charger.OK {
+		t.Errorf("stage %q after the end", stage)
+	}
+}
+
+// A fault of ours costs the call it happened in, and nothing else.
+func TestPanic(t *testing.T) {
+	b := newBackend(t, "127.0.0.1:0", echo)
+	h := newHouse(t, b.port)
+	calls := 0
+	h.original = func(*net.TCPConn) (netip.AddrPort, error) {
+		if calls++; calls == 1 {
+			panic("a test's own")
+		}
+		return h.to, nil
+	}
+	h.open()
+	h.wantTurnedAway("127.0.0.1")
+	if r := h.says(event.PanicRecovered); r.Field("SERVICE") != "egress" || r.Field("STACK") == "" {
+		t.Errorf("said %q", r.Message)
+	}
+	conn := h.call()
+	hello := helloTo(t, apiName)
+	if _, err := conn.Write(hello); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, make([]byte, len(hello))); err != nil {
+		t.Error(err)
+	}
+}
+
+// The end: open conversations are reset, everything is waited for, and the
+// room can be opened again.
+func TestStop(t *testing.T) {
+	ended := make(chan error, 1)
+	b := newBackend(t, "127.0.0.1:0", func(conn *net.TCPConn) {
+		defer conn.Close()
+		_, err := io.Copy(io.Discard, conn)
+		ended <- err
+	})
+	h := newHouse(t, b.port).open()
+	conn, silent := h.call(), h.call()
+	if _, err := conn.Write(helloTo(t, apiName)); err != nil {
+		t.Fatal(err)
+	}
+	h.says(event.EgressOpened)
+	eventually(t, "the silent one", func() bool { return h.places.open() == 2 })
+	if err := h.stop(); err != nil {
+		t.Fatal(err)
+	}
+	wantReset(t, conn)
+	wantReset(t, silent)
+	if err := <-ended; !errors.Is(err, unix.ECONNRESET) {
+		t.Errorf("the server saw %v, want a reset", err)
+	}
+	if r := h.says(event.EgressEnded); r.Field("REASON") != "the gateway stops" {
+		t.Errorf("said %q", r.Message)
+	}
+	h.open()
+	if _, err := h.call().Write([]byte("x")); err != nil {
+		t.Error(err)
+	}
+}
+
+// Large amounts arrive whole, past a slow reader, in both directions at once.
+func TestBulk(t *testing.T) {
+	const size = 24 << 20
+	data := make([]byte, size)
+	if _, err := rand.Read(data); err != nil {
+		t.Fatal(err)
+	}
+	want := sha256.Sum256(data)
+	b := newBackend(t, "127.0.0.1:0", echo)
+	h := newHouse(t, 443, func(_ *Config, r *[]policy.Rule) {
+		*r = append(*r, policy.Rule{Name: ocppName, Ports: []uint16{b.port}, Plain: true, Reason: "test"})
+	}).open()
+	h.to = netip.AddrPortFrom(asked, b.port)
+	h.names.at[asked] = []string{ocppName}
+	conn := h.call()
+	if err := conn.SetReadBuffer(256 << 10); err != nil {
+		t.Fatal(err)
+	}
+	data[0], data[1] = 0, 0 // neither TLS nor HTTP
+	want = sha256.Sum256(data)
+	go func() {
+		_, _ = conn.Write(data)
+		_ = conn.CloseWrite()
+	}()
+	sum := sha256.New()
+	if n, err := io.CopyBuffer(sum, struct{ io.Reader }{conn}, make([]byte, 1000)); err != nil || n != size {
+		t.Fatalf("%d bytes, %v", n, err)
+	}
+	if !bytes.Equal(sum.Sum(nil), want[:]) {
+		t.Error("other bytes came back than were sent")
+	}
+	h.says(event.EgressEnded)
+	if st := h.book.All(time.Now())[0]; st.Up != size || st.Down != size {
+		t.Errorf("the book has %d up, %d down, want %d", st.Up, st.Down, size)
+	}
+}
+
+// shelf is a store of descriptors for tests.
+type shelf map[string]*os.File
+
+func (s shelf) Take(name string) (*os.File, bool) {
+	f, ok := s[name]
+	delete(s, name)
+	return f, ok
+}
+
+func (s shelf) Keep(name string, f *os.File) error {
+	raw, err := f.SyscallConn() // Fd would make the socket a blocking one
+	if err != nil {
+		return err
+	}
+	return raw.Control(func(fd uintptr) {
+		if fd, err := unix.Dup(int(fd)); err == nil {
+			s[name] = os.NewFile(uintptr(fd), name)
+		}
+	})
+}
+
+// A caller who comes while the room is gone is served by the next one.
+func TestListenerIsHandedOver(t *testing.T) {
+	b := newBackend(t, "127.0.0.1:0", echo)
+	free, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := free.Addr().(*net.TCPAddr).AddrPort()
+	free.Close()
+	kept := shelf{}
+	fixed := func(c *Config, _ *[]policy.Rule) { c.Listen = []netip.AddrPort{at} }
+	h := newHouse(t, b.port, fixed)
+	h.store = kept
+	h.open()
+	if err := h.Listen(); err != nil { // held already: nothing happens
+		t.Fatal(err)
+	}
+	if err := h.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if len(kept) != 1 {
+		t.Fatalf("%d descriptors kept", len(kept))
+	}
+	conn := h.call() // nobody is there, and yet nobody is turned away
+	next := newHouse(t, b.port, fixed)
+	next.store = kept
+	next.open()
+	next.says(event.HandoverTaken)
+	hello := helloTo(t, apiName)
+	if _, err := conn.Write(hello); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, make([]byte, len(hello))); err != nil {
+		t.Error(err)
+	}
+}
+
+// What was kept for another address is not used.
+func TestKeptListenerMustFit(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	f, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHouse(t, 443)
+	h.store = shelf{storeName(h.cfg.Listen[0]): f} // 127.0.0.1:0 is not where it listens
+	if err := h.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	h.says(event.HandoverUnusable)
+	for _, l := range h.listeners {
+		l.Close()
+	}
+	for _, f := range h.store.(shelf) {
+		f.Close()
+	}
+}
+
+func TestListenFails(t *testing.T) {
+	taken, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	at := taken.Addr().(*net.TCPAddr).AddrPort()
+	h := newHouse(t, 443, func(c *Config, _ *[]policy.Rule) { c.Listen = append(c.Listen, at) })
+	if err := h.Listen(); err == nil || !strings.Contains(err.Error(), at.String()) {
+		t.Errorf("%v, want an error that names %s", err, at)
+	}
+	if err := h.Serve(context.Background()); err == nil {
+		t.Error("served without its sockets")
+	}
+}
+
+// IP_FREEBIND: the room listens before its interface has the address.
+func TestFreebind(t *testing.T) {
+	h := newHouse(t, 443, func(c *Config, _ *[]policy.Rule) {
+		c.Listen = []netip.AddrPort{netip.MustParseAddrPort("198.51.100.77:0")}
+	}).open()
+	if got := h.Addrs()[0].Addr().String(); got != "198.51.100.77" {
+		t.Errorf("listens on %s", got)
+	}
+}

@@ -1,0 +1,215 @@
+// Package handover keeps open descriptors in systemd's file descriptor store,
+// where they outlive the process: its restart, its upgrade and its crash
+// (sd_notify(3), FDSTORE=; systemd.service(5), FileDescriptorStoreMax=).
+//
+// A Store gives back what the process before this one kept, takes in what is to
+// be kept, and closes what nobody wants any more. Without systemd it holds
+// nothing, keeps nothing and complains about nothing.
+//
+// It leaves to others what a descriptor is and what its name means.
+package handover
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"golang.org/x/sys/unix"
+)
+
+// maxName is the longest name of a descriptor (sd_notify(3), FDNAME=).
+const maxName = 255
+
+// notifyPatience is how long systemd may take to read a notification. Its
+// queue is long; when it is full the manager itself hangs.
+const notifyPatience = time.Second
+
+// A Store is the descriptors of the process before this one and the way to
+// those of the next. It is safe for concurrent use; a nil *Store is one
+// without systemd.
+type Store struct {
+	manager *net.UnixAddr // nil: no systemd
+
+	mu    sync.Mutex
+	found map[string][]*os.File // passed to us and not taken yet
+	kept  map[string]int        // how many descriptors the manager holds, by name
+}
+
+// Open reads the descriptors that systemd passed, and removes the variables
+// that told of them from the environment, so that no child takes them for its
+// own. It is called once, early. Its error says that NOTIFY_SOCKET is of a kind
+// that cannot be spoken to; the Store it comes with works without a manager.
+func Open() (*Store, error) {
+	s := &Store{found: activation.FilesWithNames(), kept: map[string]int{}}
+	for name, files := range s.found {
+		s.kept[name] = len(files)
+	}
+	addr, err := managerAddress(os.Getenv("NOTIFY_SOCKET"))
+	s.manager = addr
+	return s, err
+}
+
+// managerAddress reads NOTIFY_SOCKET: a path, or a name in the abstract
+// namespace that begins with @ (package net writes it the same way).
+func managerAddress(socket string) (*net.UnixAddr, error) {
+	switch {
+	case socket == "":
+		return nil, nil
+	case socket[0] == '/' || socket[0] == '@':
+		return &net.UnixAddr{Name: socket, Net: "unixgram"}, nil
+	}
+	return nil, fmt.Errorf("speaking to NOTIFY_SOCKET %q: only unix sockets can carry descriptors", socket)
+}
+
+// Take returns the descriptor that was kept under name, once. It is the
+// caller's to close; the manager still holds its copy until Drop. Of several
+// under one name it returns one after the other.
+func (s *Store) Take(name string) (*os.File, bool) {
+	if s == nil {
+		return nil, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	files := s.found[name]
+	if len(files) == 0 {
+		return nil, false
+	}
+	if len(files) == 1 {
+		delete(s.found, name)
+	} else {
+		s.found[name] = files[1:]
+	}
+	return files[0], true
+}
+
+// Names returns the names of what was passed and not taken yet, sorted.
+func (s *Store) Names() []string {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var names []string
+	for name := range s.found {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Keep gives the manager a copy of f under name, in the place of what it held
+// under that name. f stays the caller's.
+//
+// The name is made of printable ASCII without ":" and has at most 255 bytes.
+func (s *Store) Keep(name string, f *os.File) error {
+	if s == nil || s.manager == nil {
+		return nil
+	}
+	if err := checkName(name); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kept[name] > 0 {
+		if err := s.removeLocked(name); err != nil {
+			return err
+		}
+	}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("keeping %s: %w", name, err)
+	}
+	// FDPOLL=0: the manager must not throw a connection away because its peer
+	// has gone; bytes may still be in it.
+	var serr error
+	err = raw.Control(func(fd uintptr) {
+		serr = s.notify("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, unix.UnixRights(int(fd)))
+	})
+	if err := errors.Join(err, serr); err != nil {
+		return fmt.Errorf("keeping %s: %w", name, err)
+	}
+	s.kept[name]++
+	return nil
+}
+
+// Drop makes the manager close what it holds under name. Copies of ours stay
+// open.
+func (s *Store) Drop(name string) error {
+	if s == nil || s.manager == nil {
+		return nil
+	}
+	if err := checkName(name); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.removeLocked(name)
+}
+
+func (s *Store) removeLocked(name string) error {
+	if err := s.notify("FDSTOREREMOVE=1\nFDNAME="+name, nil); err != nil {
+		return fmt.Errorf("dropping %s: %w", name, err)
+	}
+	delete(s.kept, name)
+	return nil
+}
+
+// CloseUnclaimed closes what was passed and never taken, here and at the
+// manager, and returns the names. Sockets are shut down first: closing alone
+// ends nothing while somebody else holds a copy.
+func (s *Store) CloseUnclaimed() ([]string, error) {
+	if s == nil {
+		return nil, nil
+	}
+	names := s.Names()
+	var errs []error
+	for _, name := range names {
+		for f, ok := s.Take(name); ok; f, ok = s.Take(name) {
+			shutdown(f)
+			f.Close()
+		}
+		if checkName(name) == nil {
+			errs = append(errs, s.Drop(name))
+		}
+	}
+	return names, errors.Join(errs...)
+}
+
+// shutdown ends both directions of a socket; of anything else, nothing.
+func shutdown(f *os.File) {
+	if raw, err := f.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+	}
+}
+
+// notify sends one message to the manager. The socket is made for each: they
+// are rare, and package net refuses ancillary data on a connected one.
+func (s *Store) notify(state string, oob []byte) error {
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram"}) // the kernel names it
+	if err != nil {
+		return fmt.Errorf("opening a socket to the manager: %w", err)
+	}
+	defer conn.Close()
+	if err := conn.SetWriteDeadline(time.Now().Add(notifyPatience)); err != nil {
+		return fmt.Errorf("setting a deadline: %w", err)
+	}
+	if _, _, err := conn.WriteMsgUnix([]byte(state), oob, s.manager); err != nil {
+		return fmt.Errorf("telling the manager at %s: %w", s.manager.Name, err)
+	}
+	return nil
+}
+
+// checkName says what is wrong with the name of a descriptor, or nil.
+func checkName(name string) error {
+	bad := strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' })
+	if name == "" || len(name) > maxName || bad {
+		return fmt.Errorf("%q cannot name a descriptor: 1 to %d printable ASCII characters, no colon", name, maxName)
+	}
+	return nil
+}

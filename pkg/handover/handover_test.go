@@ -1,0 +1,297 @@
+package handover_test
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"chargegate/pkg/handover"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// childOf marks the test binary that stands for the process after a restart.
+const childOf = "CHARGEGATE_HANDOVER_CHILD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childOf) != "" {
+		if err := child(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// child takes its listener back, drops the other one, and answers one caller.
+func child() error {
+	store, err := handover.Open()
+	if err != nil {
+		return err
+	}
+	if os.Getenv("LISTEN_FDS") != "" {
+		return fmt.Errorf("LISTEN_FDS is still set")
+	}
+	f, ok := store.Take("door-1")
+	if !ok {
+		return fmt.Errorf("door-1 was not passed")
+	}
+	if _, again := store.Take("door-1"); again {
+		return fmt.Errorf("door-1 was given twice")
+	}
+	names, err := store.CloseUnclaimed()
+	if err != nil {
+		return err
+	}
+	l, err := net.FileListener(f)
+	if err != nil {
+		return err
+	}
+	conn, err := l.Accept()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = fmt.Fprintf(conn, "the child; unclaimed: %s\n", strings.Join(names, " "))
+	return err
+}
+
+// manager stands in for systemd: it receives notifications and descriptors.
+type manager struct {
+	conn *net.UnixConn
+	held map[string][]*os.File
+}
+
+func newManager(t *testing.T, name string) *manager {
+	t.Helper()
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &manager{conn: conn, held: map[string][]*os.File{}}
+	t.Cleanup(func() {
+		conn.Close()
+		for _, files := range m.held {
+			for _, f := range files {
+				f.Close()
+			}
+		}
+	})
+	t.Setenv("NOTIFY_SOCKET", name)
+	return m
+}
+
+// hear reads one notification and does what it says.
+func (m *manager) hear(t *testing.T) map[string]string {
+	t.Helper()
+	if err := m.conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	b, oob := make([]byte, 4096), make([]byte, 4096)
+	n, oobn, _, _, err := m.conn.ReadMsgUnix(b, oob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := map[string]string{}
+	for line := range strings.SplitSeq(string(b[:n]), "\n") {
+		key, value, _ := strings.Cut(line, "=")
+		said[key] = value
+	}
+	name := said["FDNAME"]
+	if said["FDSTOREREMOVE"] == "1" {
+		for _, f := range m.held[name] {
+			f.Close()
+		}
+		delete(m.held, name)
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, msg := range messages {
+		fds, err := unix.ParseUnixRights(&msg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, fd := range fds {
+			unix.CloseOnExec(fd)
+			m.held[name] = append(m.held[name], os.NewFile(uintptr(fd), name))
+		}
+	}
+	return said
+}
+
+func listener(t *testing.T) (*net.TCPListener, *os.File) {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close(); f.Close() })
+	return l.(*net.TCPListener), f
+}
+
+// A process keeps two listeners and goes; the next one takes one of them back
+// and answers whoever called in between.
+func TestRestart(t *testing.T) {
+	for _, name := range []string{"@chargegate-handover-test-" + fmt.Sprint(os.Getpid()), filepath.Join(t.TempDir(), "notify")} {
+		t.Run(name[:1], func(t *testing.T) {
+			m := newManager(t, name)
+			store, err := handover.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, ok := store.Take("door-1"); ok {
+				t.Fatal("something was passed to a first process")
+			}
+			door1, f1 := listener(t)
+			door2, f2 := listener(t)
+			for i, f := range []*os.File{f1, f2} {
+				name := fmt.Sprintf("door-%d", i+1)
+				if err := store.Keep(name, f); err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(map[string]string{"FDSTORE": "1", "FDPOLL": "0", "FDNAME": name}, m.hear(t)); diff != "" {
+					t.Errorf("said (-want +got):\n%s", diff)
+				}
+			}
+			addr := door1.Addr().String()
+			for _, c := range []interface{ Close() error }{door1, door2, f1, f2} { // the process ends
+				c.Close()
+			}
+			caller, err := net.Dial("tcp4", addr) // nobody is there, and yet nobody is turned away
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer caller.Close()
+			if got, want := restart(t, m, caller), "the child; unclaimed: door-2\n"; got != want {
+				t.Errorf("the caller heard %q, want %q", got, want)
+			}
+			if diff := cmp.Diff(map[string]string{"FDSTOREREMOVE": "1", "FDNAME": "door-2"}, m.hear(t)); diff != "" {
+				t.Errorf("said (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// restart runs the next process with what the manager holds and returns what
+// the caller hears.
+func restart(t *testing.T, m *manager, caller net.Conn) string {
+	t.Helper()
+	// LISTEN_PID must be the process itself; only a shell knows that beforehand.
+	cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0"`, os.Args[0])
+	var names []string
+	for name, files := range m.held {
+		for _, f := range files {
+			cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+			names = append(names, name)
+		}
+	}
+	cmd.Env = append(os.Environ(), childOf+"=1", fmt.Sprintf("LISTEN_FDS=%d", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := caller.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	line, rerr := bufio.NewReader(caller).ReadString('\n')
+	if err := cmd.Wait(); err != nil || rerr != nil {
+		t.Fatal(err, rerr)
+	}
+	return line
+}
+
+func TestKeepReplaces(t *testing.T) {
+	m := newManager(t, filepath.Join(t.TempDir(), "notify"))
+	store, err := handover.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, f := listener(t)
+	for range 2 {
+		if err := store.Keep("door", f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	for range 3 {
+		said := m.hear(t)
+		got = append(got, said["FDSTORE"]+"-"+said["FDSTOREREMOVE"])
+	}
+	if diff := cmp.Diff([]string{"1-", "-1", "1-"}, got); diff != "" {
+		t.Errorf("kept and removed (-want +got):\n%s", diff)
+	}
+	if len(m.held["door"]) != 1 {
+		t.Errorf("the manager holds %d descriptors, want 1", len(m.held["door"]))
+	}
+}
+
+func TestNames(t *testing.T) {
+	newManager(t, filepath.Join(t.TempDir(), "notify"))
+	store, err := handover.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, f := listener(t)
+	for _, name := range []string{"", "a:b", "a b", "a\nREADY=1", "å", strings.Repeat("x", 256)} {
+		if store.Keep(name, f) == nil || store.Drop(name) == nil {
+			t.Errorf("%q was taken as a name", name)
+		}
+	}
+}
+
+func TestWithoutSystemd(t *testing.T) {
+	t.Setenv("NOTIFY_SOCKET", "")
+	_, f := listener(t)
+	opened, err := handover.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, store := range []*handover.Store{nil, opened} {
+		if _, ok := store.Take("door"); ok {
+			t.Error("something was taken")
+		}
+		if err := store.Keep("door", f); err != nil {
+			t.Error(err)
+		}
+		if err := store.Drop("door"); err != nil {
+			t.Error(err)
+		}
+		if names, err := store.CloseUnclaimed(); err != nil || names != nil {
+			t.Error(names, err)
+		}
+	}
+}
+
+// A manager that is gone is an error, not a wait.
+func TestManagerGone(t *testing.T) {
+	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "nobody"))
+	store, err := handover.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, f := listener(t)
+	if err := store.Keep("door", f); err == nil {
+		t.Error("kept by nobody")
+	}
+	t.Setenv("NOTIFY_SOCKET", "vsock:2:1234")
+	if store, err = handover.Open(); err == nil || store == nil {
+		t.Errorf("%v, %v", store, err)
+	}
+	if err := store.Keep("door", f); err != nil {
+		t.Error(err)
+	}
+}

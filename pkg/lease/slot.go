@@ -1,0 +1,230 @@
+package lease
+
+import (
+	"hash/fnv"
+	"net/netip"
+	"time"
+)
+
+// A slot is one address and what is known of it.
+type slot struct {
+	addr     netip.Addr
+	pool     *pool
+	stranger bool
+
+	// The binding, while owned. A slot whose binding has expired or was given
+	// back stays owned until somebody else needs the address: the same MAC gets
+	// the same address as long as possible (RFC 2131, 4.3.1).
+	owned    bool
+	owner    [6]byte
+	host     string
+	known    bool
+	term     time.Duration
+	expires  time.Time
+	heard    bool
+	released bool   // given back, on disk too
+	order    uint64 // counts bindings: who came later
+	ticket   Ticket // the record that made it
+
+	// The reservation that an offer made, while heldUntil lies ahead.
+	holder    [6]byte
+	heldUntil time.Time
+
+	// quarantined is the end of the time after a DECLINE in which nobody gets the
+	// address; zero if it was not declined since it was last given.
+	quarantined time.Time
+}
+
+// held says whether the address is reserved for somebody.
+func (s *slot) held(now time.Time) bool { return now.Before(s.heldUntil) }
+
+// heldFor says whether the address is reserved for a MAC.
+func (s *slot) heldFor(hw [6]byte, now time.Time) bool { return s.held(now) && s.holder == hw }
+
+// heldFrom says whether the address is reserved for somebody else than a MAC.
+func (s *slot) heldFrom(hw [6]byte, now time.Time) bool { return s.held(now) && s.holder != hw }
+
+func (s *slot) inQuarantine(now time.Time) bool { return now.Before(s.quarantined) }
+
+func (s *slot) live(now time.Time) bool { return s.owned && now.Before(s.expires) }
+
+// mayTake says whether a MAC without a binding here may be given the address
+// because it asks for it by name: nobody has it, or it was offered to it.
+func (s *slot) mayTake(hw [6]byte, now time.Time) bool {
+	switch {
+	case s.heldFrom(hw, now) || s.inQuarantine(now) || s.live(now):
+		return false
+	case s.owned:
+		return s.heldFor(hw, now)
+	}
+	return true
+}
+
+func (s *slot) binding() Binding {
+	return Binding{Network: s.pool.Network, HW: s.owner, Addr: s.addr, Known: s.known, Host: s.host,
+		Term: s.term, Expires: s.expires, Heard: s.heard}
+}
+
+// A pool is the slots of one network and who is where in it.
+type pool struct {
+	Pool
+	chargers, strangers []*slot
+	owners              map[[6]byte]*slot // who has a binding
+	holders             map[[6]byte]*slot // who was offered an address; may be out of date
+	// fullUntil spares a search in vain: no chargers' (0) or strangers' (1)
+	// address becomes free before, unless something is given back.
+	fullUntil [2]time.Time
+}
+
+func newPool(p Pool) *pool {
+	made := &pool{Pool: p, owners: map[[6]byte]*slot{}, holders: map[[6]byte]*slot{}}
+	for _, r := range p.ranges() {
+		for a := r.first; a.Compare(r.last) <= 0; a = a.Next() {
+			if a == p.Gateway.Addr() {
+				continue
+			}
+			s := &slot{addr: a, pool: made, stranger: r.stranger}
+			if r.stranger {
+				made.strangers = append(made.strangers, s)
+			} else {
+				made.chargers = append(made.chargers, s)
+			}
+		}
+	}
+	return made
+}
+
+// kind returns the slots that a known or unknown MAC may have, and their place
+// in fullUntil.
+func (p *pool) kind(known bool) ([]*slot, int) {
+	if known {
+		return p.chargers, 0
+	}
+	return p.strangers, 1
+}
+
+// own makes hw the owner of s, and nobody else; it leaves the rest of the
+// binding to the caller.
+func (p *pool) own(s *slot, hw [6]byte) {
+	if was := p.owners[hw]; was != nil && was != s {
+		was.owned = false
+		p.fullUntil = [2]time.Time{}
+	}
+	if s.owned && s.owner != hw {
+		delete(p.owners, s.owner)
+	}
+	s.owned, s.owner = true, hw
+	p.owners[hw] = s
+}
+
+// disown takes the address from its owner.
+func (p *pool) disown(s *slot) {
+	if s.owned {
+		delete(p.owners, s.owner)
+		s.owned = false
+	}
+	p.fullUntil = [2]time.Time{}
+}
+
+// hold reserves s for hw, and nothing else.
+func (p *pool) hold(s *slot, hw [6]byte, until time.Time) {
+	p.unhold(hw)
+	if p.holders[s.holder] == s {
+		delete(p.holders, s.holder)
+	}
+	s.holder, s.heldUntil = hw, until
+	p.holders[hw] = s
+}
+
+// unhold drops what is reserved for hw.
+func (p *pool) unhold(hw [6]byte) {
+	s := p.holders[hw]
+	if s == nil {
+		return
+	}
+	delete(p.holders, hw)
+	if s.holder == hw {
+		s.heldUntil = time.Time{}
+	}
+	p.fullUntil = [2]time.Time{}
+}
+
+// choose finds the address to offer: what the MAC has, what it was offered,
+// what it asks for, a free one, the one that expired first, one that was once
+// declined. It returns nil if there is none.
+func (p *pool) choose(hw [6]byte, want *slot, known bool, now time.Time) *slot {
+	if s := p.owners[hw]; s != nil && s.stranger != known && !s.heldFrom(hw, now) {
+		return s
+	}
+	if s := p.holders[hw]; s != nil && s.stranger != known && s.heldFor(hw, now) {
+		return s
+	}
+	if want != nil && want.stranger != known && want.mayTake(hw, now) {
+		return want
+	}
+	return p.search(hw, known, now)
+}
+
+// search finds an address for a MAC that has none. It begins at a place that
+// the MAC decides, so that even a table that lost its memory tends to give
+// everybody what they had.
+func (p *pool) search(hw [6]byte, known bool, now time.Time) *slot {
+	slots, kind := p.kind(known)
+	if now.Before(p.fullUntil[kind]) || len(slots) == 0 {
+		return nil
+	}
+	var expired, declined *slot
+	var next time.Time
+	start := place(hw, len(slots))
+	for i := range slots {
+		s := slots[(start+i)%len(slots)]
+		switch until := s.busyUntil(now); {
+		case now.Before(until):
+			if next.IsZero() || until.Before(next) {
+				next = until
+			}
+		case s.owned:
+			if expired == nil || s.expiredBefore(expired) {
+				expired = s
+			}
+		case s.quarantined.IsZero():
+			return s
+		case declined == nil || s.quarantined.Before(declined.quarantined):
+			declined = s
+		}
+	}
+	if expired != nil {
+		return expired
+	}
+	if declined == nil {
+		p.fullUntil[kind] = next
+	}
+	return declined
+}
+
+// busyUntil is when the address may next be given to somebody else; not after
+// now if it may be given now.
+func (s *slot) busyUntil(now time.Time) time.Time {
+	until := s.heldUntil
+	if s.owned && until.Before(s.expires) {
+		until = s.expires
+	}
+	if s.inQuarantine(now) && until.Before(s.quarantined) {
+		until = s.quarantined
+	}
+	return until
+}
+
+func (s *slot) expiredBefore(other *slot) bool {
+	if s.expires.Equal(other.expires) {
+		return s.order < other.order
+	}
+	return s.expires.Before(other.expires)
+}
+
+// place spreads MACs over n places.
+func place(hw [6]byte, n int) int {
+	h := fnv.New32a()
+	h.Write(hw[:])
+	return int(h.Sum32() % uint32(n))
+}

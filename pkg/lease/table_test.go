@@ -1,0 +1,291 @@
+package lease_test
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"chargegate/pkg/lease"
+)
+
+// start is when the tests begin: on a Pi without a clock (F-12).
+var start = time.Date(1970, 1, 1, 0, 0, 20, 0, time.UTC)
+
+const term = 12 * time.Hour
+
+func pool(t testing.TB, network, gateway string, chargers int) lease.Pool {
+	t.Helper()
+	p, err := lease.NewPool(network, netip.MustParsePrefix(gateway), chargers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// small is a pool of four addresses for chargers and two for strangers.
+func small(network, third string) lease.Pool {
+	a := func(last string) netip.Addr { return netip.MustParseAddr("10.83." + third + "." + last) }
+	return lease.Pool{Network: network, Gateway: netip.PrefixFrom(a("1"), 24),
+		First: a("10"), Last: a("13"), FirstStranger: a("20"), LastStranger: a("21")}
+}
+
+func mac(n int) [6]byte {
+	return [6]byte{0x60, 0x15, 0x92, byte(n >> 16), byte(n >> 8), byte(n)}
+}
+
+func claim(network string, n int, known bool) lease.Claim {
+	return lease.Claim{Network: network, HW: mac(n), Known: known, Host: "Zaptec Go", Term: term}
+}
+
+// open opens a table that is closed at the end of the test.
+func open(t testing.TB, dir string, pools ...lease.Pool) *lease.Table {
+	t.Helper()
+	table, report, err := lease.Open(dir, pools, start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Storage != nil || len(report.Faults) > 0 {
+		t.Fatalf("unexpected report: %+v", report)
+	}
+	t.Cleanup(func() { table.Close() })
+	return table
+}
+
+// join lets a client go all the way, and returns its address.
+func join(t testing.TB, table *lease.Table, c lease.Claim, now time.Time) netip.Addr {
+	t.Helper()
+	addr, err := table.Offer(c.Network, c.HW, netip.Addr{}, c.Known, now)
+	if err != nil {
+		t.Fatalf("offering to %x: %v", c.HW, err)
+	}
+	g, err := table.Grant(c, addr, now)
+	if err != nil {
+		t.Fatalf("granting %s to %x: %v", addr, c.HW, err)
+	}
+	if g.Addr != addr || g.HW != c.HW {
+		t.Fatalf("granted %+v, want %s", g, addr)
+	}
+	return addr
+}
+
+func TestTheSameMACGetsTheSameAddressForEver(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p := pool(t, "P1", "10.83.0.1/24", 16)
+	table := open(t, dir, p)
+	first := join(t, table, claim("P1", 1, true), start)
+	for i := range 30 {
+		join(t, table, claim("P1", 2+i, true), start)
+	}
+	late := start.Add(100 * 24 * time.Hour)
+	if again := join(t, table, claim("P1", 1, true), late); again != first {
+		t.Errorf("got %s after the lease had expired, had %s", again, first)
+	}
+	table.Close()
+	table = open(t, dir, p)
+	if again := join(t, table, claim("P1", 1, true), start); again != first {
+		t.Errorf("got %s after a restart, had %s", again, first)
+	}
+	if again := join(t, open(t, t.TempDir(), p), claim("P1", 1, true), start); again != first {
+		t.Errorf("got %s from a table that lost its memory, had %s", again, first)
+	}
+}
+
+func TestAnOfferIsKeptForTheOneWhoGotIt(t *testing.T) {
+	t.Parallel()
+	table := open(t, t.TempDir(), small("P1", "0"))
+	offered := map[netip.Addr]bool{}
+	for n := range 4 {
+		for range 3 { // a repeated DISCOVER gets the same
+			addr, err := table.Offer("P1", mac(n), netip.Addr{}, true, start)
+			if err != nil {
+				t.Fatal(err)
+			}
+			offered[addr] = true
+		}
+	}
+	if len(offered) != 4 {
+		t.Errorf("four clients were offered %d addresses", len(offered))
+	}
+	if _, err := table.Offer("P1", mac(4), netip.Addr{}, true, start); !errors.Is(err, lease.ErrExhausted) {
+		t.Errorf("the fifth got %v, want ErrExhausted", err)
+	}
+	if _, err := table.Offer("P1", mac(4), netip.Addr{}, true, start.Add(time.Minute)); err != nil {
+		t.Errorf("a minute later: %v", err)
+	}
+	table.Forgo("P1", mac(0))
+	table.Forgo("P1", mac(1))
+	if _, err := table.Offer("P1", mac(5), netip.Addr{}, true, start.Add(time.Second)); err != nil {
+		t.Errorf("after two chose another server: %v", err)
+	}
+}
+
+func TestStrangersNeverTakeAChargersPlace(t *testing.T) {
+	t.Parallel()
+	table := open(t, t.TempDir(), small("P1", "0"))
+	want := small("P1", "0").First
+	for n := range 2 {
+		addr := join(t, table, claim("P1", n, false), start)
+		if addr.Less(small("P1", "0").FirstStranger) {
+			t.Errorf("stranger %d got %s", n, addr)
+		}
+	}
+	if _, err := table.Offer("P1", mac(9), want, false, start); !errors.Is(err, lease.ErrExhausted) {
+		t.Errorf("the third stranger got %v, want ErrExhausted", err)
+	}
+	if _, err := table.Grant(claim("P1", 9, false), want, start); !errors.Is(err, lease.ErrRefused) {
+		t.Errorf("a stranger that asks for a charger's address got %v, want ErrRefused", err)
+	}
+	if _, err := table.Grant(claim("P1", 9, true), small("P1", "0").LastStranger, start); !errors.Is(err, lease.ErrRefused) {
+		t.Errorf("a charger that asks for a stranger's address got %v, want ErrRefused", err)
+	}
+}
+
+func TestAStrangerThatIsEnteredInTheInventoryMovesOver(t *testing.T) {
+	t.Parallel()
+	table := open(t, t.TempDir(), small("P1", "0"))
+	as := claim("P1", 1, false)
+	old := join(t, table, as, start)
+	as.Known = true
+	if _, err := table.Grant(as, old, start); err != nil {
+		t.Errorf("renewing before the move: %v", err)
+	}
+	moved := join(t, table, as, start)
+	if moved == old || !moved.Less(small("P1", "0").FirstStranger) {
+		t.Errorf("moved from %s to %s", old, moved)
+	}
+	if b, ok := table.At(old); ok {
+		t.Errorf("the old address still belongs to %x", b.HW)
+	}
+	if _, err := table.Grant(as, old, start); !errors.Is(err, lease.ErrRefused) {
+		t.Errorf("asking for the old address again got %v, want ErrRefused", err)
+	}
+}
+
+func TestAddressesAreReusedOldestFirstAndDeclinedOnesLast(t *testing.T) {
+	t.Parallel()
+	table := open(t, t.TempDir(), small("P1", "0"))
+	now := start
+	var had []netip.Addr
+	for n := range 3 {
+		had = append(had, join(t, table, claim("P1", n, true), now))
+		now = now.Add(time.Minute)
+	}
+	bad, err := table.Offer("P1", mac(3), netip.Addr{}, true, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := table.Decline("P1", mac(3), bad, now); !ok {
+		t.Fatal("the decline was not taken")
+	}
+	if _, err := table.Offer("P1", mac(3), bad, true, now.Add(59*time.Minute)); !errors.Is(err, lease.ErrExhausted) {
+		t.Errorf("within quarantine: %v, want ErrExhausted", err)
+	}
+	now = now.Add(24 * time.Hour)
+	var got []netip.Addr
+	for n := range 4 {
+		got = append(got, join(t, table, claim("P1", 10+n, true), now))
+	}
+	if diff := cmp.Diff(append(had, bad), got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("order of reuse (-want +got):\n%s", diff)
+	}
+	if _, err := table.Grant(claim("P1", 0, true), had[0], now); !errors.Is(err, lease.ErrRefused) {
+		t.Errorf("the former owner got %v, want ErrRefused", err)
+	}
+}
+
+func TestReleaseAndDeclineAreForTheOwnerAlone(t *testing.T) {
+	t.Parallel()
+	table := open(t, t.TempDir(), small("P1", "0"))
+	addr := join(t, table, claim("P1", 1, true), start)
+	if _, ok := table.Release("P1", mac(2), addr, start); ok {
+		t.Error("somebody else released it")
+	}
+	if _, ok := table.Decline("P1", mac(2), addr, start); ok {
+		t.Error("somebody else declined it")
+	}
+	if _, ok := table.Release("P1", mac(1), addr, start); !ok {
+		t.Error("the owner could not release it")
+	}
+	if n := table.Counts(start)[0].Used; n != 0 {
+		t.Errorf("%d addresses in use after the release", n)
+	}
+	g, err := table.Grant(claim("P1", 1, true), addr, start)
+	if err != nil || !g.New {
+		t.Errorf("coming back after a release: %+v, %v; want a new binding", g, err)
+	}
+	if g, err = table.Grant(claim("P1", 1, true), addr, start); err != nil || g.New {
+		t.Errorf("renewing: %+v, %v; want no new binding", g, err)
+	}
+}
+
+func TestOneMACOnTwoNetworksHasAnAddressOnEach(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	pools := []lease.Pool{small("P1", "0"), small("P2", "1")}
+	table := open(t, dir, pools...)
+	two := join(t, table, claim("P2", 1, true), start)
+	one := join(t, table, claim("P1", 1, true), start)
+	if _, err := table.Grant(claim("P1", 1, true), two, start); !errors.Is(err, lease.ErrRefused) {
+		t.Errorf("asking for the address of the other network: %v, want ErrRefused", err)
+	}
+	table.Close()
+	var got []netip.Addr
+	for _, b := range open(t, dir, pools...).All(start) {
+		got = append(got, b.Addr)
+	}
+	if len(got) != 2 || got[0] != two || got[1] != one {
+		t.Errorf("got %v, want %s and then %s", got, two, one)
+	}
+}
+
+func TestAfterAStartEveryBindingIsGoodForOneLease(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	table := open(t, dir, small("P1", "0"))
+	addr := join(t, table, claim("P1", 1, true), start)
+	table.Close()
+	later := start.Add(-time.Hour) // the clock was wrong before, or is now
+	table, _, err := lease.Open(dir, []lease.Pool{small("P1", "0")}, later)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	b, _ := table.Lookup("P1", mac(1))
+	want := lease.Binding{Network: "P1", HW: mac(1), Addr: addr, Known: true, Host: "Zaptec Go", Term: term, Expires: later.Add(term)}
+	if diff := cmp.Diff(want, b, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("binding (-want +got):\n%s", diff)
+	}
+	if g, err := table.Grant(claim("P1", 1, true), addr, later); err != nil || g.New || !g.First {
+		t.Errorf("first renewal: %+v, %v", g, err)
+	}
+}
+
+func TestRenewalsDoNotTouchTheDisk(t *testing.T) {
+	t.Parallel()
+	table := open(t, t.TempDir(), small("P1", "0"))
+	addr := join(t, table, claim("P1", 1, true), start)
+	before := table.Stats()
+	for range 1000 {
+		if _, err := table.Grant(claim("P1", 1, true), addr, start); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after := table.Stats(); after != before {
+		t.Errorf("from %+v to %+v", before, after)
+	}
+}
+
+func TestOnlyOneProcessHasTheDirectory(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	table := open(t, dir, small("P1", "0"))
+	if _, _, err := lease.Open(dir, []lease.Pool{small("P1", "0")}, start); err == nil {
+		t.Error("opened twice")
+	}
+	table.Close()
+	open(t, dir, small("P1", "0"))
+}

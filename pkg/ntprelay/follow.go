@@ -1,0 +1,159 @@
+package ntprelay
+
+import (
+	"context"
+	"time"
+
+	"chargegate/pkg/event"
+)
+
+const (
+	// everyWaiting is the time between readings while no time is given, and
+	// everyServing while it is.
+	everyWaiting = 2 * time.Second
+	everyServing = 8 * time.Second
+	// settle is how long after a step nothing is read: longer than any request
+	// can wait (maxWait), so that those from before the step are gone.
+	settle = maxWait + 100*time.Millisecond
+	// patience is how many readings in a row may fail before nothing is known of
+	// the clock any more.
+	patience = 3
+)
+
+// A follower keeps the state up to date. It belongs to one goroutine.
+type follower struct {
+	s       *Server
+	fails   int
+	said    bool      // that chronyd does not answer
+	stepped bool      // the clock was set and nobody has confirmed it since
+	before  time.Time // reference time of the last reading before that
+}
+
+// follow asks how right the clock is, again and again, until ctx is done.
+func (s *Server) follow(ctx context.Context) {
+	f := &follower{s: s}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.again:
+			timer.Reset(f.lookForStep())
+		case <-timer.C:
+			timer.Reset(f.read(ctx))
+		}
+	}
+}
+
+// read takes one reading and returns when to take the next.
+func (f *follower) read(ctx context.Context) time.Duration {
+	if wait := f.lookForStep(); wait > 0 {
+		return wait
+	}
+	st := f.s.now.Load()
+	r, err := f.s.watch(ctx)
+	if ctx.Err() != nil {
+		return 0
+	}
+	if step, _, _ := f.s.look.step(st.drift); step != 0 {
+		return f.lookForStep() // a reading across a step belongs to neither clock
+	}
+	if err != nil {
+		f.failed(err)
+		return everyWaiting
+	}
+	f.answered()
+	f.take(r)
+	if f.s.now.Load().reason != "" {
+		return everyWaiting
+	}
+	return everyServing
+}
+
+// unconfirmed is the reason for silence after the clock was set.
+const unconfirmed = "the clock was set and has not been confirmed since"
+
+// lookForStep falls silent if the clock was set since the last reading, and
+// returns how long to wait before the next; 0: it was not.
+func (f *follower) lookForStep() time.Duration {
+	st := f.s.now.Load()
+	step, now, drift := f.s.look.step(st.drift)
+	if step == 0 {
+		return 0
+	}
+	f.stepped, f.before = true, st.read.refTime
+	next := &state{read: st.read, limit: st.limit, drift: drift, since: st.since, reason: st.reason}
+	kind := event.NTPClockSet
+	if st.reason == "" {
+		next.reason, kind = unconfirmed, event.NTPClockStepped
+	}
+	f.s.count.steps.Add(1)
+	f.s.log.Say(kind, event.F("STEP", step))
+	f.change(next, now)
+	return settle
+}
+
+// take judges a reading and goes by it. After a step the clock counts as wrong
+// until its discipline has heard of its source again, because a clock that
+// somebody else has set is reported as right until then. The kernel needs no
+// such care: it forgets what it knew when its clock is set.
+func (f *follower) take(r reading) {
+	now := time.Now()
+	limit := f.s.cfg.MaxDistance
+	if r.limit > 0 {
+		limit = r.limit
+	}
+	reason := judge(r, limit, now)
+	if f.stepped && r.limit == 0 && r.refTime.Sub(f.before).Abs() < stepSize {
+		reason = unconfirmed
+	} else {
+		f.stepped = false
+	}
+	st := f.s.now.Load()
+	f.change(&state{read: r, limit: limit, drift: st.drift, reason: reason, since: st.since}, now)
+}
+
+// failed notes that a reading could not be taken. The state only ages, until
+// patience is at its end.
+func (f *follower) failed(err error) {
+	f.s.count.pollsFailed.Add(1)
+	if f.fails++; f.fails < patience {
+		return
+	}
+	now := time.Now()
+	if !f.said {
+		f.said = true
+		f.s.log.Say(event.NTPChronydUnreachable, event.Err(err))
+	}
+	st := f.s.now.Load()
+	f.change(&state{read: st.read, limit: st.limit, drift: st.drift, since: st.since,
+		reason: "nothing is known of the clock: " + err.Error()}, now)
+}
+
+func (f *follower) answered() {
+	f.s.count.polls.Add(1)
+	f.fails = 0
+	if f.said {
+		f.said = false
+		f.s.log.Say(event.NTPChronydAnswers)
+	}
+}
+
+// change goes over to another state and says when that begins or ends the giving
+// of time.
+func (f *follower) change(next *state, now time.Time) {
+	before := f.s.now.Load()
+	serving, will := before.reason == "", next.reason == ""
+	if serving != will {
+		next.since = now
+	}
+	f.s.now.Store(next)
+	switch {
+	case !serving && will:
+		f.s.log.Say(event.NTPSynchronised, event.F("STRATUM", next.read.stratum),
+			event.F("DISTANCE", next.read.distance(now)), event.F("REFERENCE", next.read.reference))
+	case serving && !will:
+		f.s.log.Say(event.NTPLost, event.F("REASON", next.reason))
+	}
+}

@@ -1,0 +1,183 @@
+package ntprelay
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"chargegate/pkg/charger"
+	"chargegate/pkg/event"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// A room is a relay whose clock and chronyd do what the story says.
+type room struct {
+	*Server
+	log *event.Log
+
+	mu    sync.Mutex
+	drift time.Duration
+	read  func() (reading, error)
+	asked int
+	hangs bool // the reading never returns
+}
+
+func newRoom() *room {
+	r := &room{log: event.New(event.Options{Keep: 100})}
+	r.Server = New(Config{Source: Chrony}, charger.NewBook(nil, nil), r.log)
+	r.Server.look = func() (time.Time, time.Duration) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return time.Now(), r.drift
+	}
+	r.watch = func(ctx context.Context) (reading, error) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.asked++
+		if r.hangs {
+			<-ctx.Done()
+		}
+		return r.read()
+	}
+	return r
+}
+
+func (r *room) says(read func() (reading, error)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.read = read
+}
+
+func (r *room) steps(by time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.drift += by
+}
+
+// events returns the names of what was said since the last call.
+func (r *room) events(after *uint64) []string {
+	var ids []string
+	for _, e := range r.log.Recent(*after, "") {
+		ids = append(ids, e.Kind.ID)
+		*after = e.Seq
+	}
+	return ids
+}
+
+// heardAt is a report of a clock that was last corrected at a moment.
+func heardAt(ref time.Time) func() (reading, error) {
+	return func() (reading, error) {
+		r := goodReading(time.Now())
+		r.refTime = ref
+		return r, nil
+	}
+}
+
+func unsynchronised() (reading, error) {
+	return reading{at: time.Now(), leap: 3}, nil
+}
+
+func TestADayOfAClock(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom()
+		r.says(unsynchronised)
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { r.follow(ctx) })
+		defer wg.Wait()
+		defer cancel()
+
+		var seen uint64
+		chapter := func(name string, lasts time.Duration, serving bool, want ...string) {
+			t.Helper()
+			time.Sleep(lasts) // the bubble's time, not ours
+			synctest.Wait()
+			if got := r.now.Load().silence(time.Now()); (got == "") != serving {
+				t.Errorf("%s: serving is %v (%s)", name, got == "", got)
+			}
+			if diff := cmp.Diff(want, r.events(&seen)); diff != "" {
+				t.Errorf("%s: events (-want +got):\n%s", name, diff)
+			}
+		}
+
+		chapter("booted, no source yet", time.Minute, false)
+		r.steps(50 * 365 * 24 * time.Hour)
+		chapter("chronyd sets the clock", time.Second, false)
+		first := time.Now()
+		r.says(heardAt(first))
+		chapter("and knows the time", 5*time.Second, true, "ntprelay-clock-set", "ntprelay-synchronised")
+		chapter("all is well", time.Hour, true)
+		r.says(func() (reading, error) { return reading{}, errors.New("connection refused") })
+		chapter("chronyd restarts quickly", 9*time.Second, true)
+		r.says(heardAt(first))
+		chapter("and is back", 10*time.Second, true)
+		r.says(func() (reading, error) { return reading{}, errors.New("connection refused") })
+		chapter("chronyd is gone", time.Hour, false, "ntprelay-chronyd-unreachable", "ntprelay-lost")
+		r.says(heardAt(first))
+		chapter("and comes back", 3*time.Second, true, "ntprelay-chronyd-answers", "ntprelay-synchronised")
+
+		r.steps(-time.Hour)
+		r.readSoon()
+		chapter("somebody sets the clock, chronyd has not noticed", time.Hour, false, "ntprelay-clock-stepped", "ntprelay-lost")
+		r.says(heardAt(time.Now()))
+		chapter("chronyd hears of its source", 3*time.Second, true, "ntprelay-synchronised")
+
+		r.steps(3 * time.Second)
+		chapter("a step that no request notices is found by the next reading", everyServing, false, "ntprelay-clock-stepped", "ntprelay-lost")
+		r.says(heardAt(time.Now()))
+		chapter("confirmed again", 5*time.Second, true, "ntprelay-synchronised")
+
+		r.says(func() (reading, error) {
+			g, err := heardAt(first)()
+			g.dispersion = 2 * time.Second
+			return g, err
+		})
+		chapter("holdover is over", 10*time.Second, false, "ntprelay-lost")
+		r.says(unsynchronised)
+		chapter("still nothing", time.Hour, false)
+	})
+}
+
+func TestAReadingThatNeverReturnsEndsTheService(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom()
+		r.says(heardAt(time.Now()))
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var wg sync.WaitGroup
+		wg.Go(func() { r.follow(ctx) })
+		time.Sleep(time.Second)
+		r.mu.Lock()
+		r.hangs = true
+		r.mu.Unlock()
+		time.Sleep(maxSilence + everyServing)
+		if got := r.now.Load().silence(time.Now()); got == "" {
+			t.Error("the time is given though nothing was heard of the clock")
+		}
+		if c := r.Clock(); c.Synchronised || c.Reason == "" {
+			t.Errorf("Clock says %+v", c)
+		}
+		cancel()
+		wg.Wait()
+	})
+}
+
+func TestReadingsAreSeldomWhileAllIsWell(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom()
+		r.says(heardAt(time.Now()))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		r.follow(ctx)
+		if want := int(time.Hour/everyServing) + 1; r.asked > want || r.asked < want-1 {
+			t.Errorf("%d readings an hour, want %d", r.asked, want)
+		}
+	})
+}

@@ -1,0 +1,56 @@
+package ntprelay
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// kernelLimit is where the kernel itself says that nobody disciplines its
+	// clock any more (NTP_PHASE_LIMIT). STA_UNSYNC says less: some disciplines
+	// never clear it.
+	kernelLimit = 16 * time.Second
+	// kernelStratum and kernelRefID are what we call a clock of which only its
+	// greatest possible error is known. 10 is what NTP people give to a clock that
+	// is right but cannot say by whom; a client with any other source prefers that
+	// one. From stratum 2 on the reference is an address: our own machine.
+	kernelStratum = 10
+	kernelRefID   = 0x7f000001
+	// tolerance is the speed at which the kernel raises its maximum error while
+	// nobody corrects the clock: 500 ppm (MAXFREQ).
+	tolerance = 500e-6
+)
+
+// askKernel asks the kernel how right its clock is, whoever disciplines it.
+func askKernel(context.Context) (reading, error) {
+	var t unix.Timex // Modes 0: read only
+	if _, err := unix.Adjtimex(&t); err != nil {
+		return reading{}, fmt.Errorf("reading the kernel's clock state (adjtimex): %w", err)
+	}
+	return fromKernel(int64(t.Maxerror), t.Status, time.Now()), nil
+}
+
+// fromKernel turns the kernel's state into a reading: maxError is in
+// microseconds. It is all that bounds the error, so all of it is dispersion, and
+// since it grows by 500 ppm, it also tells when the clock was corrected at the
+// earliest.
+func fromKernel(maxError int64, status int32, now time.Time) reading {
+	bound := time.Duration(maxError) * time.Microsecond
+	r := reading{
+		at: now, stratum: kernelStratum, refID: kernelRefID, reference: "the kernel's clock",
+		refTime:    now.Round(0).Add(-time.Duration(float64(bound) / tolerance)),
+		dispersion: bound, growth: tolerance, limit: kernelLimit,
+	}
+	switch {
+	case bound >= kernelLimit:
+		r.leap = 3
+	case status&unix.STA_INS != 0:
+		r.leap = 1
+	case status&unix.STA_DEL != 0:
+		r.leap = 2
+	}
+	return r
+}

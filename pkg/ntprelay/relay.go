@@ -1,0 +1,190 @@
+// Package ntprelay gives the time to the chargers, over NTP (RFC 5905, as a
+// server to clients in mode 3), from the clock of the kernel.
+//
+// The clock is disciplined by somebody else, chronyd as a rule. The relay asks
+// chronyd how right the clock is and passes that on: stratum, reference, root
+// delay, root dispersion and leap are chronyd's own, aged to the moment of the
+// answer, because it is the same clock. While the clock is not known to be right
+// there is silence: a charger believes whatever it is told (F-4), and a charger
+// with a wrong clock cannot log in to the portal (Z-11).
+//
+// Malformed requests, other modes (6 and 7 above all) and everything else that
+// is not a client's request get silence too, and no answer is longer than its
+// request. What it leaves to others: the firewall brings every request here
+// wherever it was sent (Z-10), and the resolver gives our own address for every
+// name of the NTP pool.
+package ntprelay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"chargegate/pkg/charger"
+	"chargegate/pkg/event"
+
+	"golang.org/x/sys/unix"
+)
+
+// DefaultMaxDistance is the greatest possible error with which the time is
+// still given: a charger needs its clock for certificates and passwords, whose
+// bounds are minutes.
+const DefaultMaxDistance = time.Second
+
+// A Server gives the time. It is safe for concurrent use.
+type Server struct {
+	cfg   Config
+	book  *charger.Book
+	log   *event.Log
+	count counters
+	watch func(ctx context.Context) (reading, error) // how right the clock is
+	look  look
+	now   atomic.Pointer[state]
+	again chan struct{} // asks for a reading soon
+
+	mu   sync.Mutex
+	held []*net.UDPConn
+}
+
+// New makes a relay. Nothing is taken or started before Listen and Serve.
+func New(cfg Config, book *charger.Book, log *event.Log) *Server {
+	if cfg.MaxDistance == 0 {
+		cfg.MaxDistance = DefaultMaxDistance
+	}
+	if !cfg.Chronyd.IsValid() {
+		cfg.Chronyd = netip.MustParseAddrPort("127.0.0.1:323")
+	}
+	s := &Server{cfg: cfg, book: book, log: log, look: lookFrom(time.Now()), again: make(chan struct{}, 1)}
+	s.watch = func(ctx context.Context) (reading, error) { return askChronyd(ctx, cfg.Chronyd) }
+	if cfg.Source == Kernel {
+		s.watch = askKernel
+	}
+	s.now.Store(&state{reason: "the clock has not been asked about yet", since: time.Now()})
+	return s
+}
+
+// Name is what the supervisor and the log call this room.
+func (s *Server) Name() string { return "ntprelay" }
+
+// Listen takes every address of the configuration, or none and says which one
+// could not be had. Addresses that the machine does not have yet are taken all
+// the same (IP_FREEBIND).
+func (s *Server) Listen() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held != nil {
+		return nil
+	}
+	held := []*net.UDPConn{}
+	for _, at := range s.cfg.Listen {
+		lc := net.ListenConfig{Control: prepare}
+		pc, err := lc.ListenPacket(context.Background(), "udp4", at.String())
+		if err != nil {
+			for _, c := range held {
+				c.Close()
+			}
+			return fmt.Errorf("listening on udp %s: %w", at, err)
+		}
+		held = append(held, pc.(*net.UDPConn))
+	}
+	s.held = held
+	return nil
+}
+
+// prepare lets a socket have an address that does not exist yet, and asks the
+// kernel to stamp what arrives.
+func prepare(_, _ string, c syscall.RawConn) error {
+	var err error
+	if e := c.Control(func(fd uintptr) {
+		err = errors.Join(
+			unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_FREEBIND, 1),
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1))
+	}); e != nil {
+		return e
+	}
+	return err
+}
+
+// Addrs returns the addresses that are held, in the order of Config.Listen, with
+// the real ports where the configuration said 0.
+func (s *Server) Addrs() []netip.AddrPort {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var at []netip.AddrPort
+	for _, c := range s.held {
+		a := c.LocalAddr().(*net.UDPAddr).AddrPort()
+		at = append(at, netip.AddrPortFrom(a.Addr().Unmap(), a.Port()))
+	}
+	return at
+}
+
+// Serve gives the time until ctx is done, then closes every socket, waits for
+// all it started and returns nil. It takes the sockets itself when Listen was
+// not called. Any other end is an error, and Serve may then be called again.
+func (s *Server) Serve(ctx context.Context) error {
+	if err := s.Listen(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	sockets := s.held
+	s.mu.Unlock()
+
+	asked := ctx
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	precision := measurePrecision()
+	var wg sync.WaitGroup
+	wg.Go(func() { s.follow(ctx) })
+	for _, c := range sockets {
+		wg.Go(func() {
+			if err := s.answerAll(ctx, c, precision); err != nil {
+				cancel(fmt.Errorf("giving the time on %s: %w", c.LocalAddr(), err))
+			}
+		})
+	}
+	<-ctx.Done()
+	for _, c := range sockets {
+		c.Close()
+	}
+	wg.Wait()
+	s.mu.Lock()
+	s.held = nil
+	s.mu.Unlock()
+	if asked.Err() != nil {
+		return nil
+	}
+	return context.Cause(ctx)
+}
+
+// A Clock says how well the time is known.
+type Clock struct {
+	Synchronised bool
+	Stratum      int
+	RefID        string // the reference as chronyd writes it: an address or a word
+	// RootDistance is the greatest possible error of the clock (RFC 5905,
+	// section 10) now; it grows until chronyd hears of its source again.
+	RootDistance time.Duration
+	// Offset is what chronyd is still correcting: positive when the clock is
+	// slow.
+	Offset time.Duration
+	Since  time.Time // when Synchronised last changed
+	Reason string    // why no time is given; empty when it is
+}
+
+// Clock returns how well the time is known now.
+func (s *Server) Clock() Clock {
+	st, now := s.now.Load(), time.Now()
+	c := Clock{Since: st.since, Reason: st.silence(now)}
+	c.Synchronised = c.Reason == ""
+	if !st.read.at.IsZero() {
+		c.Stratum, c.RefID, c.Offset = int(st.read.stratum), st.read.reference, st.read.offset
+		c.RootDistance = st.read.distance(now)
+	}
+	return c
+}

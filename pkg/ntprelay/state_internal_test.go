@@ -1,0 +1,117 @@
+package ntprelay
+
+import (
+	"math"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/facebook/time/ntp/chrony"
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		edit func(*reading)
+		want string
+	}{
+		{"all is well", func(*reading) {}, ""},
+		{"a leap second is announced", func(r *reading) { r.leap = 1 }, ""},
+		{"the greatest stratum", func(r *reading) { r.stratum = 15 }, ""},
+		{"leap 3", func(r *reading) { r.leap = 3 }, "the clock is not synchronised"},
+		{"stratum 0", func(r *reading) { r.stratum = 0 }, "the clock is not synchronised (stratum 0)"},
+		{"stratum 16", func(r *reading) { r.stratum = 16 }, "the clock is not synchronised (stratum 16)"},
+		{"local mode", func(r *reading) { r.local = true }, "chronyd has no source and goes by this machine's own clock"},
+		{"distance at the limit", func(r *reading) { r.rootDelay, r.dispersion = time.Second, 500*time.Millisecond }, ""},
+		{"distance above the limit", func(r *reading) { r.rootDelay, r.dispersion = time.Second, 501*time.Millisecond },
+			"the clock may be wrong by 1.001s, the limit is 1s"},
+		{"a negative delay that would hide a dispersion", func(r *reading) { r.rootDelay, r.dispersion = -time.Hour, time.Minute },
+			"what was said of the clock makes no sense"},
+	}
+	for _, tt := range tests {
+		r := goodReading(noon)
+		tt.edit(&r)
+		if got := judge(r, time.Second, noon); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestReadingAges(t *testing.T) {
+	t.Parallel()
+	r := goodReading(noon)
+	r.growth = 100e-6
+	for age, want := range map[time.Duration]time.Duration{
+		-time.Second:     15 * time.Millisecond, // never better than it was
+		0:                15 * time.Millisecond,
+		10 * time.Second: 16 * time.Millisecond,
+		time.Hour:        375 * time.Millisecond,
+	} {
+		if got := r.distance(noon.Add(age)).Round(time.Microsecond); got != want {
+			t.Errorf("after %v: distance %v, want %v", age, got, want)
+		}
+	}
+}
+
+func TestFromTracking(t *testing.T) {
+	t.Parallel()
+	got := fromTracking(chrony.Tracking{
+		RefID: 0xc0000201, IPAddr: net.IPv4(192, 0, 2, 1), Stratum: 3, LeapStatus: 1, RefTime: noon.Add(-time.Minute),
+		CurrentCorrection: -0.002, FreqPPM: 12, ResidFreqPPM: -0.5, SkewPPM: 1.5, RootDelay: 0.02, RootDispersion: 0.005,
+	}, noon)
+	want := reading{
+		at: noon, leap: 1, stratum: 3, refID: 0xc0000201, reference: "192.0.2.1", refTime: noon.Add(-time.Minute),
+		rootDelay: 20 * time.Millisecond, dispersion: 7 * time.Millisecond, growth: 3e-6, offset: -2 * time.Millisecond,
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(reading{})); diff != "" {
+		t.Errorf("reading (-want +got):\n%s", diff)
+	}
+}
+
+func TestWildReportsBecomeNoTime(t *testing.T) {
+	t.Parallel()
+	for _, f := range []float64{math.NaN(), math.Inf(1), math.Inf(-1), 1e30, -1e30} {
+		for name, tr := range map[string]chrony.Tracking{
+			"root delay":      {Stratum: 2, RootDelay: f},
+			"root dispersion": {Stratum: 2, RootDispersion: f},
+		} {
+			if r := fromTracking(tr, noon); judge(r, time.Second, noon) == "" {
+				t.Errorf("%s %v passes for a right clock: %+v", name, f, r)
+			}
+		}
+	}
+	if r := fromTracking(chrony.Tracking{RefID: 0x7f7f0101, Stratum: 10}, noon); judge(r, time.Second, noon) == "" {
+		t.Error("chronyd's local mode passes for a right clock")
+	}
+}
+
+func TestFromKernel(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name     string
+		maxError int64 // µs
+		status   int32
+		leap     uint8
+		silent   bool
+	}{
+		{"just after boot", 16_000_000, unix.STA_UNSYNC, 3, true},
+		{"disciplined", 20_000, unix.STA_PLL, 0, false},
+		{"disciplined by somebody who leaves STA_UNSYNC", 20_000, unix.STA_UNSYNC, 0, false},
+		{"half an hour after the last correction", 900_000 + 20_000, unix.STA_PLL, 0, false},
+		{"a leap second will be inserted", 20_000, unix.STA_INS, 1, false},
+		{"a leap second will be deleted", 20_000, unix.STA_DEL, 2, false},
+		{"nobody has corrected it for nine hours", 16_200_000, unix.STA_PLL, 3, true},
+	}
+	for _, tt := range tests {
+		r := fromKernel(tt.maxError, tt.status, noon)
+		if r.leap != tt.leap || (judge(r, r.limit, noon) != "") != tt.silent {
+			t.Errorf("%s: leap %d, %q", tt.name, r.leap, judge(r, r.limit, noon))
+		}
+	}
+	if r := fromKernel(900_000, 0, noon); !r.refTime.Equal(noon.Add(-30 * time.Minute)) {
+		t.Errorf("900 ms at 500 ppm are half an hour, not %v", noon.Sub(r.refTime))
+	}
+}

@@ -1,0 +1,96 @@
+package resolver
+
+import "time"
+
+const (
+	// maxNames bounds the names that are remembered. The profile has four; the
+	// rest is for patterns of the site.
+	maxNames = 1024
+	// staleFor is how long after its end an answer may still be given when no
+	// upstream answers (RFC 8767): a long weekend without an uplink.
+	staleFor = 72 * time.Hour
+	// failedFor is how long a failure is remembered (RFC 2308, 7.1), and
+	// recheckAfter how long while there is an old answer (RFC 8767, 5).
+	failedFor    = 5 * time.Second
+	recheckAfter = 30 * time.Second
+)
+
+// An entry is what is remembered of a name. A failure never shadows an answer
+// that can still be used.
+type entry struct {
+	good     answer
+	since    time.Time // when good came; zero: there is none
+	failure  error
+	failedAt time.Time
+}
+
+// An origin is where an answer came from.
+type origin int
+
+// Origins.
+const (
+	fromUpstream origin = iota
+	fromCache
+	fromStale
+	origins // how many there are
+)
+
+// A found is an answer as it stands now.
+type found struct {
+	answer
+	origin origin
+	age    time.Duration
+}
+
+// fresh returns the remembered answer while it lasts.
+func (e *entry) fresh(now time.Time) (found, bool) {
+	if e == nil || e.since.IsZero() {
+		return found{}, false
+	}
+	age := now.Sub(e.since)
+	return found{answer: e.good, origin: fromCache, age: age}, age < e.good.ttl
+}
+
+// stale returns the remembered answer after its end. Only addresses are worth
+// remembering so long: a name that did not exist may exist by now.
+func (e *entry) stale(now time.Time) (found, bool) {
+	if e == nil || e.since.IsZero() || len(e.good.addrs) == 0 {
+		return found{}, false
+	}
+	age := now.Sub(e.since)
+	return found{answer: e.good, origin: fromStale, age: age}, age < e.good.ttl+staleFor
+}
+
+// failed returns the remembered failure while it lasts.
+func (e *entry) failed(now time.Time) error {
+	if e == nil || e.failure == nil {
+		return nil
+	}
+	lasts := failedFor
+	if _, ok := e.stale(now); ok {
+		lasts = recheckAfter
+	}
+	if now.Sub(e.failedAt) < lasts {
+		return e.failure
+	}
+	return nil
+}
+
+// after returns what is to be remembered once an upstream was asked. e may be
+// nil, and is not changed. An answer without a proof of how long it lasts is
+// not kept, but neither does it take an older one away.
+func (e *entry) after(a answer, err error, now time.Time) *entry {
+	next := entry{}
+	if e != nil {
+		next = *e
+	}
+	switch {
+	case err != nil:
+		next.failure, next.failedAt = err, now
+	case a.ttl > 0:
+		next = entry{good: a, since: now}
+	default:
+		next.failure = nil
+	}
+	return &next
+}

@@ -1,0 +1,87 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// LookupNetIP returns the addresses of an allowed name, from the same memory and
+// the same upstreams that chargers are answered from, as long as ctx allows. The
+// network must be "ip4" or "ip". Errors are *net.DNSError; a name that the list
+// does not hold is not found, whatever the world says of it.
+func (s *Server) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	fault := func(text string, notFound, temporary bool) error {
+		return &net.DNSError{Err: text, Name: host, IsNotFound: notFound, IsTemporary: temporary,
+			IsTimeout: temporary && errors.Is(ctx.Err(), context.DeadlineExceeded)}
+	}
+	if network != "ip4" && network != "ip" {
+		return nil, fault(fmt.Sprintf("no addresses of network %q here, IPv4 only", network), true, false)
+	}
+	q := dns.Question{Name: dns.Fqdn(host), Qtype: dns.TypeA, Qclass: dns.ClassINET}
+	if _, ok := dns.IsDomainName(q.Name); !ok || rule(s.list, q) != lookup {
+		return nil, fault("not on the allow-list", true, false)
+	}
+	f, err := s.memory.find(ctx, key(host))
+	if err != nil {
+		return nil, fault(err.Error(), false, true)
+	}
+	s.noteOrigin(key(host), f)
+	if len(f.addrs) == 0 {
+		return nil, fault("no such host", true, false)
+	}
+	return slices.Clone(f.addrs), nil
+}
+
+// NamesAt returns which allowed names had an address when it was last given out,
+// up to a week ago, in alphabetical order: for conversations that do not say
+// whom they want.
+func (s *Server) NamesAt(addr netip.Addr) []string {
+	return slices.DeleteFunc(s.given.at(addr.Unmap(), time.Now()), func(name string) bool {
+		return !s.list.Holds(name)
+	})
+}
+
+// Ask asks this server a real question over the network, the way a charger
+// does, and checks the answer: the proof of life for the watchdog. It fails when
+// ctx ends before a right answer came.
+func (s *Server) Ask(ctx context.Context) error {
+	at, ok := s.house()
+	if !ok {
+		return errors.New("asking our own resolver: it does not listen")
+	}
+	q := new(dns.Msg).SetQuestion("pool.ntp.org.", dns.TypeA)
+	m, err := exchangeUDP(ctx, at, q, nil)
+	if err != nil {
+		return fmt.Errorf("asking our own resolver at %s: %w", at, err)
+	}
+	for _, rr := range m.Answer {
+		if _, ok := rr.(*dns.A); ok && m.Rcode == dns.RcodeSuccess {
+			return nil
+		}
+	}
+	return fmt.Errorf("asking our own resolver at %s: %s with %d records and no address of pool.ntp.org",
+		at, dns.RcodeToString[m.Rcode], len(m.Answer))
+}
+
+// house returns the address to ask ourselves on: House when it is held, else
+// another one on loopback, else any.
+func (s *Server) house() (netip.AddrPort, bool) {
+	at := s.Addrs()
+	if slices.Contains(at, House) {
+		return House, true
+	}
+	if i := slices.IndexFunc(at, func(a netip.AddrPort) bool { return a.Addr().IsLoopback() }); i >= 0 {
+		return at[i], true
+	}
+	if len(at) == 0 {
+		return netip.AddrPort{}, false
+	}
+	return at[0], true
+}

@@ -1,0 +1,100 @@
+// Package resolver answers names: for the chargers, who may ask for little, and
+// for egress, which dials what they may reach.
+//
+// An allowed name is answered truthfully, with its A records from the cache or
+// an upstream, and with the last good ones when no upstream answers (RFC 8767).
+// Every name of the NTP pool is answered with the gateway's own address (Z-10).
+// Other types of these names are empty at once, all other names do not exist.
+// Identical questions are asked once, and nothing that a stranger can send
+// makes memory grow without bound.
+//
+// What it leaves to others: the firewall brings every question here wherever it
+// was sent (Z-12); package policy knows which names are allowed; what became of
+// an address that was given out is the business of egress.
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"chargegate/pkg/charger"
+	"chargegate/pkg/event"
+	"chargegate/pkg/policy"
+)
+
+// maxQuestions bounds the questions that are answered at the same time.
+const maxQuestions = 512
+
+// A Server answers questions. It is safe for concurrent use.
+type Server struct {
+	cfg     Config
+	list    *policy.List
+	book    *charger.Book
+	log     *event.Log
+	memory  *memory
+	given   *given
+	forward *forwarder
+	slots   chan struct{} // one for each question being answered
+	count   counters
+
+	mu   sync.Mutex
+	held []socket
+}
+
+// New makes a resolver for the names that the list holds. Nothing is taken or
+// started before Listen and Serve.
+func New(cfg Config, list *policy.List, book *charger.Book, log *event.Log) *Server {
+	s := &Server{cfg: cfg, list: list, book: book, log: log, given: newGiven(),
+		slots: make(chan struct{}, maxQuestions)}
+	s.forward = newForwarder(cfg, s.isOurs, log, &s.count)
+	s.memory = newMemory(s.askUpstream)
+	return s
+}
+
+// Name is what the supervisor and the log call this room.
+func (s *Server) Name() string { return "resolver" }
+
+// Serve answers until ctx is done, then closes every socket, waits for all it
+// started and returns nil. It takes the sockets itself when Listen was not
+// called. Any other end is an error, and Serve may then be called again.
+func (s *Server) Serve(ctx context.Context) error {
+	if err := s.Listen(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	sockets := s.held
+	s.mu.Unlock()
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.memory.open()
+	ends := make(chan error, 2*len(sockets))
+	var running []*running
+	for _, so := range sockets {
+		running = append(running, s.start(ctx, so, ends)...)
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-ends:
+		err = fmt.Errorf("answering names: %w", orUnexpected(err))
+	}
+	cancel()
+	s.memory.shut()
+	for _, r := range running {
+		r.stop()
+	}
+	s.mu.Lock()
+	s.held = nil
+	s.mu.Unlock()
+	return err
+}
+
+func orUnexpected(err error) error {
+	if err == nil {
+		return errors.New("a listener ended without being asked")
+	}
+	return err
+}

@@ -1,0 +1,80 @@
+package resolver
+
+import (
+	"net/netip"
+	"strings"
+
+	"chargegate/pkg/policy"
+
+	"github.com/miekg/dns"
+)
+
+// A ruling is what becomes of a question.
+type ruling int
+
+// Rulings. The zero value refuses.
+const (
+	refused ruling = iota // no rule holds the name: it does not exist
+	foreign               // another class than the Internet's: nothing to say
+	gateway               // an address in the NTP pool: the gateway's own (Z-10)
+	empty                 // the name may be asked, but has none of this type
+	lookup                // an address of an allowed name: the cache, else an upstream
+)
+
+// rule decides about a question. AAAA, HTTPS and SVCB of a name that may be
+// asked are empty at once: the gateway speaks IPv4 only, and with no HTTPS
+// record the name in the ClientHello stays readable (no ECH).
+func rule(list *policy.List, q dns.Question) ruling {
+	if q.Qclass != dns.ClassINET {
+		return foreign
+	}
+	// A name with an escape has a dot or another odd byte inside a label. No
+	// host is called so, and it must not pass for the name that it resembles.
+	if strings.IndexByte(q.Name, '\\') >= 0 {
+		return refused
+	}
+	isTime := policy.IsTime(q.Name)
+	switch {
+	case !isTime && !list.Holds(q.Name):
+		return refused
+	case q.Qtype != dns.TypeA:
+		return empty
+	case isTime:
+		return gateway
+	}
+	return lookup
+}
+
+// gatewayFor returns the gateway's own address in the asker's subnet. An asker
+// from elsewhere (the box itself) gets the first one. It is invalid when there
+// is none.
+func gatewayFor(gateways []netip.Prefix, asker netip.Addr) netip.Addr {
+	for _, g := range gateways {
+		if g.Contains(asker) {
+			return g.Addr()
+		}
+	}
+	if len(gateways) == 0 {
+		return netip.Addr{}
+	}
+	return gateways[0].Addr()
+}
+
+// accept sorts out by the header alone what is not a question: responses are
+// ignored, other operations are not implemented (RFC 1035, 4.1.1), and anything
+// but one question is malformed (RFC 9619).
+func (s *Server) accept(h dns.Header) dns.MsgAcceptAction {
+	const response = 1 << 15
+	switch {
+	case h.Bits&response != 0:
+		s.count.invalid.Add(1)
+		return dns.MsgIgnore
+	case int(h.Bits>>11)&0xf != dns.OpcodeQuery:
+		s.count.invalid.Add(1)
+		return dns.MsgRejectNotImplemented
+	case h.Qdcount != 1 || h.Ancount > 0 || h.Nscount > 0 || h.Arcount > 2:
+		s.count.invalid.Add(1)
+		return dns.MsgReject
+	}
+	return dns.MsgAccept
+}

@@ -1,0 +1,295 @@
+package sim
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Gateway is the box itself, in a namespace of its own: the rendered files
+// applied as the system would, a real chronyd, and the real daemon.
+type Gateway struct {
+	Space *Space
+	// Config is the daemon's configuration file.
+	Config string
+	// Addresses are the gateway's own, by network.
+	Addresses map[string]netip.Prefix
+	// Daemon is the daemon that was started last.
+	Daemon *Program
+	// Clock is chronyd; nil while stopped.
+	Clock *Program
+
+	bin, dir string
+	starts   int
+}
+
+// run is where the daemon puts its socket.
+func (g *Gateway) run() string { return filepath.Join(g.dir, "run") }
+
+// openGateway makes the gateway's namespace. Its side of the wires is made by
+// the cloud and the site.
+func openGateway(bin string) (*Gateway, error) {
+	bin, err := filepath.Abs(bin)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"chargegated", "chargegate"} {
+		if _, err := os.Stat(filepath.Join(bin, name)); err != nil {
+			return nil, fmt.Errorf("finding the programs: %w; build them with: make build", err)
+		}
+	}
+	space, err := newSpace("gw")
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{Space: space, Addresses: map[string]netip.Prefix{}, bin: bin, dir: filepath.Join(Dir, "gw")}
+	g.Config = filepath.Join(g.dir, "chargegate.toml")
+	return g, os.MkdirAll(g.run(), 0o755)
+}
+
+// configure writes the configuration and the inventory.
+func (g *Gateway) configure(o Options) error {
+	if err := writeFile(filepath.Join(g.dir, "chargers.csv"), inventory(o)); err != nil {
+		return err
+	}
+	return writeFile(g.Config, configuration(o))
+}
+
+// prepare does what the system does before it starts the daemon: addresses as
+// networkd would give them, the rules by nft, and only then traffic.
+func (g *Gateway) prepare(ctx context.Context) error {
+	out := filepath.Join(g.dir, "rendered")
+	if text, err := g.Tool(ctx, "render", "-config", g.Config, "-out", out); err != nil {
+		return fmt.Errorf("rendering: %w\n%s", err, text)
+	}
+	files, err := rendered(out)
+	if err != nil {
+		return err
+	}
+	if err := g.load(ctx, files); err != nil {
+		return err
+	}
+	if err := g.Space.address(uplink, UplinkAddr+"/24"); err != nil {
+		return err
+	}
+	for name, text := range files {
+		if strings.HasSuffix(name, ".network") {
+			if err := g.network(text); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		}
+	}
+	return g.Space.defaultRoute(uplink, RouterAddr)
+}
+
+// rendered reads every file below dir, by its path there.
+func rendered(dir string) (map[string]string, error) {
+	files := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		files[strings.TrimPrefix(path, dir+"/")] = string(text)
+		return err
+	})
+	return files, err
+}
+
+// load loads the rendered rules with the real nft.
+func (g *Gateway) load(ctx context.Context, files map[string]string) error {
+	for name, text := range files {
+		if filepath.Base(name) != "nftables.conf" {
+			continue
+		}
+		cmd, err := command("nft", "-f", "-")
+		if err != nil {
+			return err
+		}
+		cmd.Stdin = strings.NewReader(text)
+		if said, err := g.Space.output(ctx, cmd); err != nil {
+			return fmt.Errorf("loading %s: %w\n%s", name, err, said)
+		}
+		return nil
+	}
+	return fmt.Errorf("the configuration rendered no nftables.conf")
+}
+
+// network does what networkd would with one .network file of ours: the
+// addresses, and no IPv6 where the file wants none of it.
+func (g *Gateway) network(text string) error {
+	said := map[string]string{}
+	for line := range strings.Lines(text) {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(key, "#") {
+			said[key] = value
+		}
+	}
+	name := said["Name"]
+	addr, err := netip.ParsePrefix(said["Address"])
+	if err != nil {
+		return fmt.Errorf("reading the address of %s: %w", name, err)
+	}
+	if said["LinkLocalAddressing"] == "no" && said["IPv6AcceptRA"] == "no" {
+		if err := g.Space.sysctl("net/ipv6/conf/"+name+"/disable_ipv6", "1"); err != nil {
+			return err
+		}
+	}
+	g.Addresses[name] = addr
+	return g.Space.address(name, addr.String())
+}
+
+// Address is the gateway's own address in a network.
+func (g *Gateway) Address(network string) netip.Addr {
+	return g.Addresses[ifaceOf(network)].Addr()
+}
+
+// StartClock runs a real chronyd that follows the cloud's, and never touches
+// the machine's clock. It polls far more often than one on a real box, so that
+// a garage is ready in a second and not in seven.
+func (g *Gateway) StartClock(ctx context.Context) error {
+	if g.Clock != nil {
+		return nil
+	}
+	file := filepath.Join(g.dir, "chrony.conf")
+	err := writeFile(file, fmt.Sprintf(`server %s minpoll -4 maxpoll -2
+port 0
+cmdport 323
+bindcmdaddress 127.0.0.1
+pidfile %s/chrony.pid
+`, TimeAddr, g.dir))
+	if err != nil {
+		return err
+	}
+	g.Clock, err = g.Space.launchChronyd("chrony", file)
+	if err != nil {
+		return err
+	}
+	return waitFor(ctx, "chronyd to answer", g.Clock, func() bool {
+		_, err := g.chronyc(ctx, "tracking")
+		return err == nil
+	})
+}
+
+// StopClock stops chronyd, as a crash of it would.
+func (g *Gateway) StopClock() {
+	g.Clock.Stop()
+	g.Clock = nil
+}
+
+// Synchronised waits until chronyd itself says that the time is known.
+func (g *Gateway) Synchronised(ctx context.Context) error {
+	return waitFor(ctx, "the gateway's clock", g.Clock, func() bool {
+		said, err := g.chronyc(ctx, "tracking")
+		return err == nil && strings.Contains(said, "Leap status     : Normal")
+	})
+}
+
+func (g *Gateway) chronyc(ctx context.Context, args ...string) (string, error) {
+	cmd, err := command("chronyc", append([]string{"-h", "127.0.0.1"}, args...)...)
+	if err != nil {
+		return "", err
+	}
+	return g.Space.output(ctx, cmd)
+}
+
+// daemonCaps are the capabilities that the daemon's unit gives it. In the
+// garage it is root and has no other ones either.
+var daemonCaps = []int{unix.CAP_NET_BIND_SERVICE, unix.CAP_NET_RAW}
+
+// StartDaemon starts the daemon and waits until it tells systemd, whose part
+// the garage plays, that it is ready. It returns how long that took.
+func (g *Gateway) StartDaemon(ctx context.Context) (time.Duration, error) {
+	g.starts++
+	socket := filepath.Join(g.dir, fmt.Sprintf("notify-%d.sock", g.starts))
+	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		return 0, err
+	}
+	cmd := exec.Command(filepath.Join(g.bin, "chargegated"), "-config", g.Config, "-state", filepath.Join(g.dir, "state"), "-run", g.run())
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket)
+	began := time.Now()
+	if g.Daemon, err = g.Space.launch("chargegated", cmd, disguise{Caps: daemonCaps}); err != nil {
+		notify.Close()
+		return 0, err
+	}
+	ready := make(chan struct{})
+	go listenForReady(notify, ready)
+	go func(p *Program) { <-p.Ended(); notify.Close() }(g.Daemon) // ends the listener with the daemon
+	isReady := func() bool {
+		select {
+		case <-ready:
+			return true
+		default:
+			return false
+		}
+	}
+	err = waitFor(ctx, "the daemon to be ready", g.Daemon, isReady)
+	return time.Since(began), err
+}
+
+// listenForReady reads what the daemon tells systemd, and closes ready at
+// READY=1.
+func listenForReady(c *net.UnixConn, ready chan struct{}) {
+	buf := make([]byte, 4096)
+	told := false
+	for {
+		n, err := c.Read(buf)
+		if err != nil {
+			return
+		}
+		for line := range bytes.Lines(buf[:n]) {
+			if string(bytes.TrimSpace(line)) == "READY=1" && !told {
+				told = true
+				close(ready)
+			}
+		}
+	}
+}
+
+// Tool runs `chargegate` on the gateway, against the daemon's socket, and
+// returns what it printed. An exit code of 1 is an answer, not an error: it
+// means that something needs attention.
+func (g *Gateway) Tool(ctx context.Context, args ...string) (string, error) {
+	all := args
+	if args[0] != "render" {
+		all = append([]string{"-socket", filepath.Join(g.run(), "status.sock")}, args...)
+	}
+	said, err := g.Space.output(ctx, exec.Command(filepath.Join(g.bin, "chargegate"), all...))
+	if exitCode(err) == 1 && args[0] != "render" {
+		return said, nil
+	}
+	return said, err
+}
+
+// output runs cmd in the namespace until it ends or ctx is done, and returns
+// everything that it printed.
+func (s *Space) output(ctx context.Context, cmd *exec.Cmd) (string, error) {
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = time.Second
+	if err := s.start(cmd); err != nil {
+		return "", err
+	}
+	stop := context.AfterFunc(ctx, func() { cmd.Process.Kill() })
+	defer stop()
+	err := cmd.Wait()
+	if ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	return out.String(), err
+}
+
+func (g *Gateway) close() {
+	g.Daemon.Stop()
+	g.Clock.Stop()
+	g.Space.close()
+}

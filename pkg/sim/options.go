@@ -1,0 +1,107 @@
+package sim
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Options size a garage.
+type Options struct {
+	// Bin is the directory of chargegated and chargegate.
+	Bin string
+	// Networks are the charger networks and how many chargers each has; at least
+	// one.
+	Networks []Network
+	// Guests are devices that the inventory names and that are moved by real
+	// programs or by a test instead of simulated firmware.
+	Guests []Guest
+	// Habits are how the chargers behave.
+	Habits Habits
+	// LogLevel is the daemon's; empty: info.
+	LogLevel string
+	// Lease is the lease that the daemon gives, as the configuration writes it;
+	// empty: the daemon's own choice.
+	Lease string
+	// Progress is told what is being made, line by line; nil: nobody.
+	Progress io.Writer
+}
+
+// A Network is one charger network of the garage.
+type Network struct {
+	Name     string // like P1; the interface is called the same in small letters
+	Chargers int
+}
+
+// A Guest is a device in the inventory.
+type Guest struct{ Name, Network string }
+
+// ifaceOf is what a network's interface is called on both ends of its wire.
+func ifaceOf(network string) string { return "garage-" + strings.ToLower(network) }
+
+func (o Options) say(format string, args ...any) {
+	if o.Progress != nil {
+		fmt.Fprintf(o.Progress, format+"\n", args...)
+	}
+}
+
+// chargerName is what the charger in a parking space is called: P1-07.
+func chargerName(network string, i int) string { return fmt.Sprintf("%s-%02d", network, i+1) }
+
+// chargerMAC is the hardware address of a charger, from one of Zaptec's blocks
+// as if all came from one production lot.
+func chargerMAC(network, i int) [6]byte {
+	return [6]byte{0x60, 0x15, 0x92, 0x40 | byte(network), byte(i >> 8), byte(i)}
+}
+
+// guestMAC is the hardware address of a guest, from Zaptec's other block.
+func guestMAC(i int) [6]byte { return [6]byte{0x3c, 0xdc, 0x03, 0x10, byte(i >> 8), byte(i)} }
+
+func hw(mac [6]byte) string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5])
+}
+
+// serial is the charger's: ZAP and six digits, as on a Zaptec Go.
+func serial(network, i int) string { return fmt.Sprintf("ZAP%06d", (network+1)*10000+i+1) }
+
+// inventory is the garage's chargers.csv.
+func inventory(o Options) string {
+	var b strings.Builder
+	b.WriteString("mac,name,serial,model,network\n")
+	for n, network := range o.Networks {
+		for i := range network.Chargers {
+			fmt.Fprintf(&b, "%s,%s,%s,Go,%s\n", hw(chargerMAC(n, i)), chargerName(network.Name, i), serial(n, i), network.Name)
+		}
+	}
+	for i, guest := range o.Guests {
+		fmt.Fprintf(&b, "%s,%s,,,%s\n", hw(guestMAC(i)), guest.Name, guest.Network)
+	}
+	return b.String()
+}
+
+// configuration is the garage's chargegate.toml.
+func configuration(o Options) string {
+	var b strings.Builder
+	b.WriteString("[site]\nname = \"A garage\"\ninventory = \"chargers.csv\"\n")
+	for _, network := range o.Networks {
+		n := network.Chargers
+		for _, guest := range o.Guests {
+			if guest.Network == network.Name {
+				n++
+			}
+		}
+		fmt.Fprintf(&b, "\n[[network]]\nname = %q\ninterface = %q\nchargers = %d\naddress = \"auto\"\n", network.Name, ifaceOf(network.Name), min(max(n, 1), 1000))
+	}
+	fmt.Fprintf(&b, "\n[uplink]\ninterface = %q\n", uplink)
+	if o.Lease != "" {
+		fmt.Fprintf(&b, "\n[dhcp]\nlease = %q\n", o.Lease)
+	}
+	fmt.Fprintf(&b, "\n[dns]\nupstreams = [%q]\n", ResolverAddr)
+	fmt.Fprintf(&b, "\n[[egress.allow]]\nname = %q\nports = [443]\nreason = \"an answer that needs TCP\"\n", Big)
+	level := o.LogLevel
+	if level == "" {
+		level = "info"
+	}
+	fmt.Fprintf(&b, "\n[log]\nlevel = %q\nformat = \"json\"\n", level)
+	return b.String()
+}

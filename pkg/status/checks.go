@@ -1,0 +1,160 @@
+package status
+
+import (
+	"fmt"
+	"strings"
+
+	"chargegate/pkg/charger"
+	"chargegate/pkg/event"
+)
+
+// checkClock: no time is better than a wrong one, but without time no charger
+// can authenticate (Z-11).
+func checkClock(c Clock) finding {
+	if !c.Synchronised {
+		return fail("Is UDP port 123 open from this box to the Internet? Run: chronyc sources. After a power cut it takes a minute or two.",
+			"this box does not know the time, so chargers are given none: %s", orElse(c.Reason, "the clock is not synchronised"))
+	}
+	return pass("right to within %s; stratum %d, following %s", event.Duration(c.RootDistance.Duration()), c.Stratum, orElse(c.RefID, "an unnamed source"))
+}
+
+func checkUplink(u Uplink) finding {
+	switch {
+	case u.Servers == 0:
+		return fail("Does the uplink have an address and a DNS server? Run: resolvectl status, or write upstreams under [dns].", "there is no DNS server to ask")
+	case !u.OK():
+		return fail("Is the uplink plugged in and the router on? Run: ip address; ping 1.1.1.1.", "none of %d DNS servers answers: %s", u.Servers, orElse(u.Problem, "no reason known"))
+	case u.Lost > 0:
+		return warn("Names are still answered. If it lasts, remove the dead server where the uplink gets its settings.", "%d of %d DNS servers do not answer", u.Lost, u.Servers)
+	}
+	return pass("%s", plural(u.Servers, "server answers", "servers answer"))
+}
+
+func checkPool(p PoolUse) finding {
+	used := fmt.Sprintf("%d of %d addresses are taken; strangers have %d of %d", p.Used, p.Size, p.StrangerUsed, p.StrangerSize)
+	switch {
+	case p.Used >= p.Size:
+		return fail("Write the true number as chargers of this [[network]]; its pool is sized from it (Z-5).", "%s: the next charger gets none", used)
+	case p.Used*100 >= p.Size*crowded:
+		return warn("Write the true number as chargers of this [[network]]; its pool is sized from it (Z-5).", "%s", used)
+	case p.Quarantined > 0:
+		return warn("Something has a fixed address in this network; the dhcp-declined lines of the log say which. Remove it: the network must be dedicated (Z-5).",
+			"%s; %d were declined, because somebody else uses them", used, p.Quarantined)
+	case p.StrangerUsed >= p.StrangerSize:
+		return warn("Add the chargers among them to chargers.csv, or change the Wi-Fi password: chargegate chargers lists them.", "%s: no stranger gets one any more", used)
+	}
+	return pass("%s", used)
+}
+
+// checkRadio looks at one radio; planned is how many chargers of the inventory
+// may be on it.
+func checkRadio(r Radio, planned int, name func(charger.MAC) string) finding {
+	switch r.State {
+	case "waiting":
+		return pass("it has not been looked at yet; that happens every half minute")
+	case "missing":
+		return fail("Is the adapter plugged in? The command iw dev lists the radios there are.", "%s is not there", r.Interface)
+	case "unsupported":
+		return fail("Is the Wi-Fi adapter plugged in and its driver loaded? If an external access point hangs on this network, remove its [network.radio] section.",
+			"this kernel has no wireless interface at all")
+	case "not-access-point":
+		return fail("Run: systemctl status 'hostapd@*', and read the last lines of its log.", "%s is not an access point but: %s", r.Interface, orElse(r.Problem, "something else"))
+	}
+	if !r.Watched() {
+		return fail("Run: dmesg, and look for lines of the driver. Restarting the box helps when the radio's firmware has stopped.",
+			"%s does not say who is on it: %s", r.Interface, orElse(r.Problem, r.State))
+	}
+	here := plural(len(r.Stations), "station", "stations")
+	if r.MaxStations > 0 {
+		here = fmt.Sprintf("%d of at most %d stations", len(r.Stations), r.MaxStations)
+	}
+	weak := weakest(r.Stations, name)
+	switch {
+	case r.MaxStations > 0 && planned > r.MaxStations:
+		return warn("Spread the chargers over more radios, or use an external access point (F-10).", "%s; the inventory has %d chargers for it", here, planned)
+	case r.MaxStations > 0 && len(r.Stations)*100 >= r.MaxStations*crowded:
+		return warn("Plan another radio or an external access point (F-10).", "%s", here)
+	case r.NoSignal:
+		return warn("Check each charger's signal in Zaptec's portal instead, or use a USB adapter whose driver reports it (F-11).",
+			"%s; this radio does not say how well it hears anybody, so Zaptec's minimum (Z-4) cannot be checked", here)
+	case len(weak) > 0:
+		return warn("Bring an access point nearer to these parking spaces (Z-4).", "%s; too weak: %s", here, listed(weak))
+	}
+	return pass("%s, none of them too weak", here)
+}
+
+// weakest names the stations with a verdict worse than good.
+func weakest(stations []Station, name func(charger.MAC) string) []string {
+	var out []string
+	for _, st := range stations {
+		switch st.Grade {
+		case "weak", "below minimum", "critical":
+			out = append(out, fmt.Sprintf("%s (%d dBm)", name(st.MAC), st.Median))
+		}
+	}
+	return out
+}
+
+// checkInventory compares who should be there with who was seen.
+func checkInventory(all []Charger, inventory int) finding {
+	if inventory == 0 {
+		return pass("there is none, so chargers are called by their MAC").
+			advise("Name them by parking space: write chargers.csv with the columns mac and name, and inventory = \"chargers.csv\" under [site].")
+	}
+	var unseen []string
+	for _, c := range all {
+		if c.Known && c.LastSeenAge == nil {
+			unseen = append(unseen, c.Name)
+		}
+	}
+	if len(unseen) > 0 {
+		return warn("Are they powered? Is Communication mode set to Wi-Fi in the app, and not to 4G or PLC (Z-15)? Is the password right?",
+			"%d of %s not seen since the daemon started: %s", len(unseen), plural(inventory, "charger", "chargers"), listed(unseen))
+	}
+	return pass("%s seen", plural(inventory, "charger, and it was", "chargers, and all were"))
+}
+
+func checkStrangers(all []Charger) finding {
+	var strangers []string
+	for _, c := range all {
+		if !c.Known {
+			strangers = append(strangers, c.MAC.String())
+		}
+	}
+	if len(strangers) > 0 {
+		return warn("Add the chargers among them to chargers.csv; find out what the others are: the network must be dedicated (Z-5).",
+			"%s not in the inventory: %s", plural(len(strangers), "device is", "devices are"), listed(strangers))
+	}
+	return pass("nobody is here who is not in the inventory")
+}
+
+// checkChargers looks at those that were seen but do not get all the way.
+func checkChargers(all []Charger) finding {
+	var stuck []string
+	well := 0
+	for _, c := range all {
+		switch {
+		case !c.Known || c.LastSeenAge == nil:
+		case c.Stage == charger.OK:
+			well++
+		default:
+			stuck = append(stuck, fmt.Sprintf("%s (%s)", c.Name, c.Stage))
+		}
+	}
+	if len(stuck) > 0 {
+		return warn("Run chargegate charger NAME for each: it says what is missing.", "%s short of the cloud: %s", plural(len(stuck), "has stopped", "have stopped"), listed(stuck))
+	}
+	if well == 0 {
+		return pass("none has been seen yet")
+	}
+	return pass("%s with the cloud", plural(well, "charger talks", "chargers talk"))
+}
+
+// listed joins names, and counts those that would make the line too long.
+func listed(names []string) string {
+	const most = 8
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}

@@ -1,0 +1,235 @@
+package status
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"chargegate/pkg/charger"
+	"chargegate/pkg/event"
+	"chargegate/pkg/policy"
+)
+
+func TestChecks(t *testing.T) {
+	t.Parallel()
+	seen := Seconds(time.Second)
+	is := func(name string, known bool, stage charger.Stage, age *Seconds) Charger {
+		return Charger{Status: charger.Status{Charger: charger.Charger{Name: name, MAC: mac7}, Known: known, Stage: stage}, LastSeenAge: age}
+	}
+	name := func(charger.MAC) string { return "P1-07" }
+	watched := Radio{Network: "P1", Interface: "wlan0", State: "watched", MaxStations: 10}
+	with := func(f func(*Radio)) Radio { r := watched; f(&r); return r }
+	tests := []struct {
+		name   string
+		got    finding
+		result Result
+		found  string
+	}{
+		{"the clock is right", checkClock(Clock{Synchronised: true, Stratum: 3, RefID: "192.0.2.1", RootDistance: Seconds(12 * time.Millisecond)}), Pass, "right to within 12ms; stratum 3, following 192.0.2.1"},
+		{"the clock is not known to be right", checkClock(Clock{Reason: "chronyd has no source"}), Fail, "this box does not know the time, so chargers are given none: chronyd has no source"},
+		{"no dns server", checkUplink(Uplink{}), Fail, "there is no DNS server to ask"},
+		{"no dns server answers", checkUplink(Uplink{Servers: 2, Lost: 2, Problem: "i/o timeout"}), Fail, "none of 2 DNS servers answers: i/o timeout"},
+		{"one of two answers", checkUplink(Uplink{Servers: 2, Lost: 1}), Warn, "1 of 2 DNS servers do not answer"},
+		{"all answer", checkUplink(Uplink{Servers: 1}), Pass, "1 server answers"},
+		{"a pool with room", checkPool(PoolUse{Size: 32, Used: 12, StrangerSize: 8, StrangerUsed: 1}), Pass, "12 of 32 addresses are taken; strangers have 1 of 8"},
+		{"a pool nearly full", checkPool(PoolUse{Size: 10, Used: 8, StrangerSize: 8}), Warn, "8 of 10 addresses are taken; strangers have 0 of 8"},
+		{"a pool that is full", checkPool(PoolUse{Size: 10, Used: 10, StrangerSize: 8}), Fail, "10 of 10 addresses are taken; strangers have 0 of 8: the next charger gets none"},
+		{"strangers everywhere", checkPool(PoolUse{Size: 32, StrangerSize: 8, StrangerUsed: 8}), Warn, "0 of 32 addresses are taken; strangers have 8 of 8: no stranger gets one any more"},
+		{"somebody has a fixed address", checkPool(PoolUse{Size: 32, StrangerSize: 8, Quarantined: 1}), Warn, "0 of 32 addresses are taken; strangers have 0 of 8; 1 were declined, because somebody else uses them"},
+		{"a radio that is well", checkRadio(with(func(r *Radio) { r.Stations = []Station{{Grade: "good"}} }), 5, name), Pass, "1 of at most 10 stations, none of them too weak"},
+		{"a radio not looked at", checkRadio(Radio{State: "waiting"}, 0, name), Pass, "it has not been looked at yet; that happens every half minute"},
+		{"no radio", checkRadio(Radio{State: "missing", Interface: "wlan0"}, 0, name), Fail, "wlan0 is not there"},
+		{"no nl80211", checkRadio(Radio{State: "unsupported"}, 0, name), Fail, "this kernel has no wireless interface at all"},
+		{"no hostapd", checkRadio(Radio{State: "not-access-point", Interface: "wlan0", Problem: "station"}, 0, name), Fail, "wlan0 is not an access point but: station"},
+		{"a driver that does not answer", checkRadio(Radio{State: "failed", Interface: "wlan0", Problem: "i/o timeout"}, 0, name), Fail, "wlan0 does not say who is on it: i/o timeout"},
+		{"more chargers planned than it holds", checkRadio(watched, 11, name), Warn, "0 of at most 10 stations; the inventory has 11 chargers for it"},
+		{"nearly full", checkRadio(with(func(r *Radio) { r.Stations = make([]Station, 8) }), 9, name), Warn, "8 of at most 10 stations"},
+		{"no signal reported", checkRadio(with(func(r *Radio) { r.NoSignal = true }), 5, name), Warn, "0 of at most 10 stations; this radio does not say how well it hears anybody, so Zaptec's minimum (Z-4) cannot be checked"},
+		{"one too weak", checkRadio(with(func(r *Radio) { r.MaxStations = 0; r.Stations = []Station{{Grade: "below minimum", Median: -78}} }), 5, name), Warn, "1 station; too weak: P1-07 (-78 dBm)"},
+		{"no inventory", checkInventory(nil, 0), Pass, "there is none, so chargers are called by their MAC"},
+		{"one not seen", checkInventory([]Charger{is("A", true, charger.OK, &seen), is("B", true, charger.Wifi, nil)}, 2), Warn, "1 of 2 chargers not seen since the daemon started: B"},
+		{"all seen", checkInventory([]Charger{is("A", true, charger.OK, &seen), is("B", true, charger.DNS, &seen)}, 2), Pass, "2 chargers, and all were seen"},
+		{"nobody strange", checkStrangers([]Charger{is("A", true, charger.OK, &seen)}), Pass, "nobody is here who is not in the inventory"},
+		{"a stranger", checkStrangers([]Charger{is("unknown x", false, charger.OK, &seen)}), Warn, "1 device is not in the inventory: 60:15:92:41:00:07"},
+		{"nobody seen", checkChargers([]Charger{is("A", true, charger.Wifi, nil)}), Pass, "none has been seen yet"},
+		{"one stuck", checkChargers([]Charger{is("A", true, charger.OK, &seen), is("B", true, charger.Cloud, &seen)}), Warn, "1 has stopped short of the cloud: B (cloud)"},
+		{"all well", checkChargers([]Charger{is("A", true, charger.OK, &seen)}), Pass, "1 charger talks with the cloud"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if tt.got.result != tt.result || tt.got.found != tt.found {
+				t.Errorf("%s: %q, want %s: %q", tt.got.result, tt.got.found, tt.result, tt.found)
+			}
+			if tt.got.result != Pass && tt.got.do == "" {
+				t.Error("nothing is said of what to do")
+			}
+		})
+	}
+}
+
+// TestWay goes the way of a charger to real TLS servers.
+func TestWay(t *testing.T) {
+	t.Parallel()
+	const name = "devices.zaptec.com"
+	good := serveTLS(t, ca.issue(t, name, time.Now().Add(time.Hour)))
+	expired := serveTLS(t, ca.issue(t, name, time.Now().Add(-time.Minute)))
+	other := serveTLS(t, ca.issue(t, "portal.example.com", time.Now().Add(time.Hour)))
+	inspected := serveTLS(t, newAuthority().issue(t, name, time.Now().Add(time.Hour)))
+	mute, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := mute.Addr().(*net.TCPAddr).AddrPort()
+	mute.Close()
+	tests := []struct {
+		name   string
+		at     netip.AddrPort
+		plain  bool
+		unsure bool
+		addrs  []netip.Addr
+		result Result
+		found  []string
+	}{
+		{"all is well", good, false, false, nil, Pass, []string{"answers at 127.0.0.1:", "its certificate verifies, until "}},
+		{"the first address is dead", good, false, false, []netip.Addr{netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.1")}, Pass, []string{"verifies"}},
+		{"expired", expired, false, false, nil, Fail, []string{"does not verify", "expired"}},
+		{"expired, but who knows the time", expired, false, true, nil, Warn, []string{"does not know the time"}},
+		{"somebody else's name", other, false, false, nil, Fail, []string{"portal.example.com"}},
+		{"opened on the way", inspected, false, false, nil, Fail, []string{"unknown authority"}},
+		{"plain is not shaken hands with", inspected, true, false, nil, Pass, []string{"answers"}},
+		{"nobody listens", closed, false, false, nil, Fail, []string{"cannot be reached", "refused"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(nil)
+			h.src.LookupNetIP = func(context.Context, string, string) ([]netip.Addr, error) {
+				if tt.addrs != nil {
+					return tt.addrs, nil
+				}
+				return []netip.Addr{tt.at.Addr()}, nil
+			}
+			s := New(Config{}, h.src, nil)
+			got := s.checkWay(t.Context(), policy.Rule{Name: name, Plain: tt.plain, Reason: "Z-9"}, tt.at.Port(), !tt.unsure)
+			if got.result != tt.result {
+				t.Errorf("%s (%s), want %s", got.result, got.found, tt.result)
+			}
+			for _, part := range tt.found {
+				if !strings.Contains(got.found, part) {
+					t.Errorf("found %q, which lacks %q", got.found, part)
+				}
+			}
+		})
+	}
+}
+
+func TestDoctor(t *testing.T) {
+	t.Parallel()
+	h := newHouse(twoChargers())
+	h.src.Clock = func() Clock { return Clock{Reason: "chronyd does not answer"} }
+	h.src.LookupNetIP = func(_ context.Context, network, host string) ([]netip.Addr, error) {
+		if network != "ip4" || host == policy.Hub {
+			return nil, errors.New("SERVFAIL")
+		}
+		return []netip.Addr{netip.MustParseAddr("192.0.2.7")}, nil
+	}
+	h.src.Dial = func(_ context.Context, _, address string) (net.Conn, error) {
+		if strings.HasPrefix(address, "192.0.2.7:") {
+			panic("defect") // must not take the others with it
+		}
+		return nil, errors.New("no route")
+	}
+	a := h.open(t)
+	var whole Doctor
+	if code := a.get("/v1/doctor", &whole); code != http.StatusOK {
+		t.Fatalf("answered %d", code)
+	}
+	short := func(checks []Check) (out []string) {
+		for _, c := range checks {
+			out = append(out, string(c.Result)+" "+c.Name+": "+c.Found)
+		}
+		return out
+	}
+	want := []string{
+		"fail clock: this box does not know the time, so chargers are given none: chronyd does not answer",
+		"fail name zapcloud.azure-devices.net: it cannot be resolved: SERVFAIL",
+		"ok name zapcloud-api.azurewebsites.net: 192.0.2.7",
+		"ok name devices.zaptec.com: 192.0.2.7",
+		"ok name api.zaptec.com: 192.0.2.7",
+		"fail way zapcloud.azure-devices.net:8883: the name does not resolve, so it was not tried",
+		"fail way zapcloud-api.azurewebsites.net:443: the check itself failed",
+		"fail way devices.zaptec.com:443: the check itself failed",
+		"fail way api.zaptec.com:443: the check itself failed",
+		"warn inventory: 2 of 2 chargers not seen since the daemon started: P1-07, P1-08",
+		"ok strangers: nobody is here who is not in the inventory",
+		"ok chargers: none has been seen yet",
+	}
+	if diff := cmp.Diff(want, short(whole.Checks)); diff != "" || whole.OK {
+		t.Errorf("all well: %v; checks (-want +got):\n%s", whole.OK, diff)
+	}
+
+	resp, err := a.client.Get("http://chargegate/v1/doctor?stream=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var streamed []Check
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		var c Check
+		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
+			t.Fatalf("%v in %s", err, lines.Bytes())
+		}
+		streamed = append(streamed, c)
+	}
+	if diff := cmp.Diff(want, short(streamed)); diff != "" {
+		t.Errorf("streamed (-want +got):\n%s", diff)
+	}
+	last := h.log.Recent(0, "")
+	if got := last[len(last)-1]; got.Kind != event.DoctorFinished || !strings.Contains(got.Message, "6 failed (clock, ") {
+		t.Errorf("said %q", got.Message)
+	}
+}
+
+func TestDoctorOneAtATimeAndEndsWithTheHouse(t *testing.T) {
+	t.Parallel()
+	h := newHouse(nil)
+	began := make(chan struct{}, 100)
+	h.src.LookupNetIP = func(ctx context.Context, _, _ string) ([]netip.Addr, error) {
+		began <- struct{}{}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	a := h.open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	gone := make(chan error, 1)
+	go func() {
+		req, _ := http.NewRequestWithContext(ctx, "GET", "http://chargegate/v1/doctor", nil)
+		resp, err := a.client.Do(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		gone <- err
+	}()
+	<-began
+	var got Fault
+	if code := a.get("/v1/doctor", &got); code != http.StatusTooManyRequests || got.Right == "" {
+		t.Errorf("a second doctor was answered %d: %+v", code, got)
+	}
+	// Whoever asked gives up: the checks end, and the next may begin.
+	cancel()
+	if err := <-gone; err == nil {
+		t.Error("the answer came after all")
+	}
+	a.server.checkers <- struct{}{}
+	<-a.server.checkers
+}

@@ -1,0 +1,119 @@
+package status
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"chargegate/pkg/charger"
+	"chargegate/pkg/policy"
+)
+
+// Sources is what the noticeboard shows. Every func is called when somebody
+// asks, must be safe for concurrent use, and must not wait for anything but a
+// lock, except LookupNetIP and Dial. A func that is nil leaves its part out,
+// or has the default that is named.
+type Sources struct {
+	Site    string
+	Version string
+	Started time.Time // when the daemon began, with its monotonic reading
+
+	// Book is who is who; it must not be nil.
+	Book *charger.Book
+	// List is what may be reached. Nil allows nothing.
+	List *policy.List
+	// Networks are the charger networks, in the configuration's order.
+	Networks []Network
+	// Clock says whether this box knows the time (Z-11).
+	Clock func() Clock
+	// Pools say how full each network is.
+	Pools func(now time.Time) []PoolUse
+	// Radios are what was last seen on each radio.
+	Radios func() []Radio
+	// Uplink says whether names can be asked for.
+	Uplink func() Uplink
+
+	// LookupNetIP is how doctor resolves an allowed name: as egress does.
+	LookupNetIP func(ctx context.Context, network, host string) ([]netip.Addr, error)
+	// Dial is how doctor reaches an allowed name; nil: a plain net.Dialer.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Collectors are what each room counts.
+	Collectors []prometheus.Collector
+}
+
+// A Network is one charger network as it is configured. There is no passphrase
+// here, on purpose.
+type Network struct {
+	Name      string       `json:"name"`
+	Interface string       `json:"interface"`
+	Gateway   netip.Prefix `json:"gateway"`           // this box's address in it, with the length of the subnet
+	Chargers  int          `json:"chargers"`          // how many it was planned for
+	SSID      string       `json:"ssid,omitempty"`    // empty: an external access point
+	Channel   int          `json:"channel,omitempty"` // 1 to 11 (Z-2)
+}
+
+// A Clock is what is known of this box's own time.
+type Clock struct {
+	Synchronised bool      `json:"synchronised"`          // whether chargers are given the time (Z-11)
+	Stratum      int       `json:"stratum,omitempty"`     // of this box, as its time source counts
+	RefID        string    `json:"ref_id,omitempty"`      // whom it follows
+	RootDistance Seconds   `json:"root_distance_seconds"` // the most it can be wrong (RFC 5905, 10)
+	Offset       Seconds   `json:"offset_seconds"`        // how far it was off when last corrected
+	Since        time.Time `json:"since,omitzero"`        // when this state began
+	Reason       string    `json:"reason,omitempty"`      // why no time is given
+}
+
+// PoolUse is how full one network's addresses are. Strangers have addresses of
+// their own (Z-5).
+type PoolUse struct {
+	Network      string `json:"network"`
+	Size         int    `json:"size"` // the chargers' addresses
+	Used         int    `json:"used"`
+	StrangerSize int    `json:"stranger_size"` // the strangers'
+	StrangerUsed int    `json:"stranger_used"`
+	Quarantined  int    `json:"quarantined"` // declined, because somebody else uses them
+}
+
+// A Radio is what was last seen on one radio.
+type Radio struct {
+	Network     string    `json:"network"`
+	Interface   string    `json:"interface"`
+	State       string    `json:"state"`             // "watched", or why not: "waiting", "unsupported", "missing", "not-access-point", "failed"
+	Problem     string    `json:"problem,omitempty"` // why not, in words
+	At          time.Time `json:"at,omitzero"`       // when it was looked at; absent: never
+	MaxStations int       `json:"max_stations,omitempty"`
+	NoSignal    bool      `json:"no_signal"` // the radio is known to report no signal (F-11)
+	Stations    []Station `json:"stations"`
+}
+
+// Watched reports whether the radio could be looked at.
+func (r Radio) Watched() bool { return r.State == "watched" }
+
+// A Station is one device on a radio. Its signal is the uplink's: how well this
+// box hears it.
+type Station struct {
+	MAC         charger.MAC `json:"mac"`
+	Signal      int         `json:"signal_dbm,omitempty"` // of its last frame; absent: unknown
+	Median      int         `json:"median_dbm,omitempty"` // over five minutes; absent: unknown
+	Grade       string      `json:"grade"`                // "unknown", "good", "weak", "below minimum", "critical" (Z-4)
+	Inactive    Seconds     `json:"inactive_seconds"`     // since its last frame
+	Connected   Seconds     `json:"connected_seconds,omitempty"`
+	Retries     int         `json:"retries"`                // frames to it that had to be sent again, since it joined
+	Failed      int         `json:"failed"`                 // frames to it that were lost, since it joined
+	BitrateUp   int         `json:"bitrate_up,omitempty"`   // bit/s from it
+	BitrateDown int         `json:"bitrate_down,omitempty"` // bit/s to it
+}
+
+// Uplink is what is known of the way out, from the names asked for.
+type Uplink struct {
+	Servers int    `json:"servers"`           // DNS servers that are asked
+	Lost    int    `json:"lost"`              // of these, how many do not answer
+	Problem string `json:"problem,omitempty"` // in words, when something is wrong
+}
+
+// OK reports whether names can be asked for.
+func (u Uplink) OK() bool { return u.Servers > u.Lost }

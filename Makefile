@@ -5,6 +5,7 @@
 #   make test    everything: units, and the garage with real programs
 #   make bench   figures: the rooms alone, and a whole garage after a power cut
 #   make lint    form and common mistakes
+#   make install the programs, units and a first configuration onto this system
 #
 # demo and test install what is missing through the system's package manager
 # and say so. Neither needs root where user namespaces are allowed.
@@ -14,11 +15,30 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION)
 export CGO_ENABLED ?= 0
 
-.PHONY: build demo test bench lint golden clean
+.PHONY: build install demo test bench lint golden clean
 
 build:
 	@mkdir -p bin
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+# DESTDIR is for packagers. A configuration that is there is never touched.
+install:
+	@test -x bin/chargegated || { echo "run make build first, as yourself"; exit 1; }
+	install -D -t $(DESTDIR)/usr/bin bin/chargegated bin/chargegate
+	install -D -m 644 -t $(DESTDIR)/usr/lib/systemd/system systemd/*.service
+	for d in sysctl.d sysusers.d tmpfiles.d; do install -D -m 644 -t $(DESTDIR)/usr/lib/$$d systemd/$$d/*; done
+	for d in journald.conf.d system.conf.d; do install -D -m 644 -t $(DESTDIR)/usr/lib/systemd/$$d systemd/$$d/*; done
+	install -D -m 644 systemd/chargegate.catalog $(DESTDIR)/usr/lib/systemd/catalog/chargegate.catalog
+	install -D -m 644 -t $(DESTDIR)/usr/share/doc/chargegate README.md configs/chrony/chrony.conf docs/*.md
+	install -d -m 750 $(DESTDIR)/etc/chargegate
+	for f in chargegate.toml chargers.csv; do \
+	  test -e $(DESTDIR)/etc/chargegate/$$f || install -m 640 configs/$$f $(DESTDIR)/etc/chargegate/$$f; done
+ifeq ($(DESTDIR),)
+	systemd-sysusers && systemd-tmpfiles --create chargegate.conf && systemctl daemon-reload
+	chgrp -R chargegate /etc/chargegate
+	sysctl -q --system
+	journalctl --update-catalog
+endif
 
 demo: build
 	@test/need demo

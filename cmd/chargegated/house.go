@@ -141,38 +141,12 @@ func (h *house) inventory(cfg *config.Config) charger.Inventory {
 	if cfg.Inventory == "" {
 		return charger.Inventory{}
 	}
-	inv, err := readInventory(cfg)
+	inv, err := cfg.ReadInventory()
 	for _, fault := range faultsOf(err) {
 		h.log.Say(event.InventoryFault, event.F("FILE", cfg.Inventory), event.Err(fault))
 	}
 	h.log.Say(event.InventoryLoaded, event.F("COUNT", len(inv)), event.F("FILE", cfg.Inventory))
 	return inv
-}
-
-// readInventory reads the file, and says which rows name a network that is not
-// there.
-func readInventory(cfg *config.Config) (charger.Inventory, error) {
-	f, err := os.Open(cfg.Inventory)
-	if err != nil {
-		return charger.Inventory{}, err
-	}
-	defer f.Close()
-	inv, err := charger.ReadInventory(f)
-	for _, c := range inv {
-		if c.Network != "" && !hasNetwork(cfg, c.Network) {
-			err = errors.Join(err, fmt.Errorf("%s belongs to network %q, which the configuration does not have", c.Name, c.Network))
-		}
-	}
-	return inv, err
-}
-
-func hasNetwork(cfg *config.Config, name string) bool {
-	for _, n := range cfg.Networks {
-		if n.Name == name {
-			return true
-		}
-	}
-	return false
 }
 
 // faultsOf takes a joined error apart, so that each fault is a line of its own.

@@ -118,12 +118,8 @@ func env(key, otherwise string) string {
 // check is chargegated -check: every fault on its line, or the lines that say
 // what the house will look like.
 func check(cfg *config.Config, err error, out, complain io.Writer) int {
-	if err == nil && cfg.Inventory != "" {
-		var rows error
-		_, rows = readInventory(cfg)
-		for _, fault := range faultsOf(rows) {
-			err = errors.Join(err, fmt.Errorf("%s: %w", cfg.Inventory, fault))
-		}
+	if err == nil {
+		err = cfg.CheckFiles()
 	}
 	if err != nil {
 		fmt.Fprintln(complain, err)

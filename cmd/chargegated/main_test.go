@@ -73,7 +73,7 @@ func TestCheckSaysEveryFaultOfBothFiles(t *testing.T) {
 	if code := chargegated(t.Context(), []string{"-config", path, "-check"}, &out, &complain); code != exitConfig {
 		t.Errorf("exit %d with a faulty inventory, want %d", code, exitConfig)
 	}
-	for _, want := range []string{"chargers.csv: line 2:", `network "P9"`} {
+	for _, want := range []string{"chargers.csv:2:", `network "P9"`} {
 		if !strings.Contains(complain.String(), want) {
 			t.Errorf("nothing is said of %q:\n%s", want, complain.String())
 		}

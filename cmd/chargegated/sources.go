@@ -53,7 +53,7 @@ func (h *house) radios() []status.Radio {
 		shown := status.Radio{Network: r.Network, Interface: r.Interface, State: string(r.State), Problem: r.Problem,
 			At: r.At, MaxStations: r.MaxStations, NoSignal: r.NoSignal}
 		for _, s := range r.Stations {
-			shown.Stations = append(shown.Stations, status.Station{MAC: s.MAC, Signal: s.Signal, Median: s.Median, Grade: string(s.Grade),
+			shown.Stations = append(shown.Stations, status.Station{MAC: s.MAC, Signal: s.Signal, Median: s.Median, Grade: s.Grade.String(),
 				Inactive: status.Seconds(s.Inactive), Connected: status.Seconds(s.Connected), Retries: s.Retries, Failed: s.Failed,
 				BitrateUp: s.BitrateUp, BitrateDown: s.BitrateDn})
 		}

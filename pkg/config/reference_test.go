@@ -96,3 +96,17 @@ func describedKeys(t *testing.T, lines []string) map[string]bool {
 	}
 	return keys
 }
+
+func TestExampleInventoryHasNoFault(t *testing.T) {
+	text, err := os.ReadFile(reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Parse(text, reference, Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if inv, err := c.ReadInventory(); err != nil || len(inv) != 3 {
+		t.Errorf("%d chargers, %v", len(inv), err)
+	}
+}

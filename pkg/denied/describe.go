@@ -57,7 +57,7 @@ func describe(frame []byte, n Network, ports []uint16) (r refusal, ok bool) {
 	switch {
 	case p.src.IsUnspecified(), toEverybody(p.dst, n), p.proto == protoIGMP:
 		r.class = noise
-	case !n.Gateway.Masked().Contains(p.src):
+	case !maySend(p.src, n):
 		r.class = spoofed
 	case p.proto == protoTCP && p.port == portProxy && p.dst == n.Gateway.Addr():
 		r.class = direct
@@ -72,7 +72,7 @@ func answered(p header, n Network, ports []uint16) bool {
 	if p.proto == protoUDP && p.port == portDHCP {
 		return p.dst == gateway || p.dst == broadcast(n.Gateway) || p.dst == netip.AddrFrom4([4]byte{255, 255, 255, 255})
 	}
-	if !n.Gateway.Masked().Contains(p.src) {
+	if !maySend(p.src, n) {
 		return false
 	}
 	switch p.proto {
@@ -90,6 +90,12 @@ func answered(p header, n Network, ports []uint16) bool {
 		return p.kind == icmpEcho && p.dst == gateway || slices.Contains(icmpAnswers(), p.kind)
 	}
 	return false
+}
+
+// maySend reports whether a charger of the network can have that address.
+func maySend(src netip.Addr, n Network) bool {
+	subnet := n.Gateway.Masked()
+	return subnet.Contains(src) && src != n.Gateway.Addr() && src != subnet.Addr() && src != broadcast(n.Gateway)
 }
 
 // describeUplink is describe for the uplink: what opens a connection to this
@@ -198,8 +204,8 @@ func parseIPv4(p header, ip []byte) (header, bool) {
 	if len(ip) < 20 || ip[0]>>4 != 4 {
 		return header{}, false
 	}
-	header := int(ip[0]&0xf) * 4
-	if header < 20 || len(ip) < header {
+	length := int(ip[0]&0xf) * 4
+	if length < 20 || len(ip) < length {
 		return header{}, false
 	}
 	p.src, p.dst = netip.AddrFrom4([4]byte(ip[12:16])), netip.AddrFrom4([4]byte(ip[16:20]))
@@ -208,7 +214,7 @@ func parseIPv4(p header, ip []byte) (header, bool) {
 		p.fragment = true
 		return p, true
 	}
-	return parseTransport(p, ip[header:])
+	return parseTransport(p, ip[length:])
 }
 
 func parseIPv6(p header, ip []byte) (header, bool) {

@@ -83,8 +83,11 @@ func filter(n Network, ports []uint16) []bpf.Instruction {
 		bpf.LoadAbsolute{Off: ipAt + 9, Size: 1},
 		when(bpf.JumpEqual, protoUDP, dhcpFilter(n)...),
 		bpf.LoadAbsolute{Off: ipAt + 12, Size: 4},
+		when(bpf.JumpEqual, number(n.Gateway.Addr()), pass), // a source that no charger has
+		when(bpf.JumpEqual, number(n.Gateway.Masked().Addr()), pass),
+		when(bpf.JumpEqual, number(broadcast(n.Gateway)), pass),
 		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: mask(n.Gateway)},
-		when(bpf.JumpNotEqual, number(n.Gateway.Masked().Addr()), pass), // a foreign source
+		when(bpf.JumpNotEqual, number(n.Gateway.Masked().Addr()), pass), // nor one of another network
 		bpf.LoadAbsolute{Off: ipAt + 9, Size: 1},
 		when(bpf.JumpEqual, protoTCP, tcpFilter(n.Gateway.Addr(), ports)...),
 		when(bpf.JumpEqual, protoUDP, program(

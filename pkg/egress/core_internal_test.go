@@ -121,7 +121,7 @@ func TestDialler(t *testing.T) {
 		return connect(ctx, to)
 	}
 	dial := func(addrs ...netip.Addr) ([]netip.Addr, time.Duration, error) {
-		n.addrs[apiName] = addrs
+		n.resolve(apiName, addrs...)
 		start := time.Now()
 		conn, err := d.dial(t.Context(), apiName, b.port)
 		if conn != nil {

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,9 +28,23 @@ import (
 
 // names is a resolver that knows what it is told.
 type names struct {
+	err atomic.Pointer[error]
+
+	mu    sync.Mutex
 	addrs map[string][]netip.Addr
 	at    map[netip.Addr][]string
-	err   atomic.Pointer[error]
+}
+
+func (n *names) resolve(name string, addrs ...netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.addrs[name] = addrs
+}
+
+func (n *names) remember(addr netip.Addr, names ...string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.at[addr] = names
 }
 
 func (n *names) LookupNetIP(_ context.Context, network, host string) ([]netip.Addr, error) {
@@ -39,10 +54,17 @@ func (n *names) LookupNetIP(_ context.Context, network, host string) ([]netip.Ad
 	if network != "ip4" {
 		return nil, errors.New("asked for " + network)
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	return n.addrs[host], nil
 }
 
-func (n *names) NamesAt(a netip.Addr) []string { return n.at[a] }
+// NamesAt returns what was remembered.
+func (n *names) NamesAt(a netip.Addr) []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.at[a]
+}
 
 const (
 	apiName  = "api.zaptec.com"
@@ -64,9 +86,9 @@ type house struct {
 	log   *event.Log
 	book  *charger.Book
 	moved chan charger.Stage
-	to    netip.AddrPort // where callers "wanted to go"
-	addr  string         // where the room listens
-	stop  func() error   // ends Serve and returns its error
+	to    atomic.Pointer[netip.AddrPort] // where callers "wanted to go"
+	addr  string                         // where the room listens
+	stop  func() error                   // ends Serve and returns its error
 }
 
 type change func(*Config, *[]policy.Rule)
@@ -90,8 +112,9 @@ func newHouse(t testing.TB, port uint16, changes ...change) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, moved: make(chan charger.Stage, 100), to: netip.AddrPortFrom(asked, port),
+	h := &house{t: t, moved: make(chan charger.Stage, 100),
 		names: &names{addrs: map[string][]netip.Addr{apiName: {home}, ocppName: {home}, policy.Hub: {home}}, at: map[netip.Addr][]string{}}}
+	h.to.Store(new(netip.AddrPortFrom(asked, port)))
 	h.book = charger.NewBook(charger.Inventory{p107: {MAC: p107, Name: "P1-07", Network: "P1"}},
 		func(_ charger.Charger, _, to charger.Stage) { h.moved <- to })
 	h.book.Leased(p107, "P1", home, true, time.Now())
@@ -100,7 +123,7 @@ func newHouse(t testing.TB, port uint16, changes ...change) *house {
 		return event.Subject{Charger: "P1-07"}
 	}})
 	h.Server = New(cfg, list, h.names, h.book, nil, h.log)
-	h.original = func(*net.TCPConn) (netip.AddrPort, error) { return h.to, nil }
+	h.original = func(*net.TCPConn) (netip.AddrPort, error) { return *h.to.Load(), nil }
 	h.dialler.mayDial = func(netip.Addr) error { return nil }
 	return h
 }

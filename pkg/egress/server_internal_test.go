@@ -132,7 +132,7 @@ func TestRefusals(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			h := newHouse(t, 443, plainRule).open()
-			h.to = netip.AddrPortFrom(asked, tt.port)
+			h.to.Store(new(netip.AddrPortFrom(asked, tt.port)))
 			conn := h.call()
 			if _, err := conn.Write(tt.input); err != nil {
 				t.Fatal(err)
@@ -193,7 +193,7 @@ func TestPlainByHost(t *testing.T) {
 	h := newHouse(t, 443, func(_ *Config, r *[]policy.Rule) {
 		*r = append(*r, policy.Rule{Name: ocppName, Ports: []uint16{b.port}, Plain: true, Reason: "test"})
 	}).open()
-	h.to = netip.AddrPortFrom(asked, b.port)
+	h.to.Store(new(netip.AddrPortFrom(asked, b.port)))
 	conn := h.call()
 	request := "GET /ocpp HTTP/1.1\r\nHost: OCPP.example.com:8080\r\nUpgrade: websocket\r\n\r\nframes"
 	if _, err := conn.Write([]byte(request)); err != nil {
@@ -391,7 +391,7 @@ func TestIdle(t *testing.T) {
 	hubAt := netip.AddrFrom4([4]byte{127, 201, byte(os.Getpid() >> 8), byte(os.Getpid())})
 	newBackend(t, netip.AddrPortFrom(hubAt, policy.HubPort).String(), hold)
 	h := newHouse(t, api.port)
-	h.names.addrs[policy.Hub] = []netip.Addr{hubAt}
+	h.names.resolve(policy.Hub, hubAt)
 	h.open()
 	start := time.Now()
 	short := h.call()
@@ -399,7 +399,7 @@ func TestIdle(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.says(event.EgressOpened)
-	h.to = netip.AddrPortFrom(asked, policy.HubPort)
+	h.to.Store(new(netip.AddrPortFrom(asked, policy.HubPort)))
 	lasting := h.call()
 	if _, err := lasting.Write(helloTo(t, policy.Hub)); err != nil {
 		t.Fatal(err)
@@ -492,8 +492,8 @@ func TestHubIsOnline(t *testing.T) {
 	hubAt := netip.AddrFrom4([4]byte{127, 202, byte(os.Getpid() >> 8), byte(os.Getpid())})
 	newBackend(t, netip.AddrPortFrom(hubAt, policy.HubPort).String(), echo)
 	h := newHouse(t, 443)
-	h.names.addrs[policy.Hub] = []netip.Addr{hubAt}
-	h.to = netip.AddrPortFrom(asked, policy.HubPort)
+	h.names.resolve(policy.Hub, hubAt)
+	h.to.Store(new(netip.AddrPortFrom(asked, policy.HubPort)))
 	h.open()
 	conn := h.call()
 	if _, err := conn.Write(helloTo(t, "")); err != nil { // without a name: only the hub is meant here
@@ -520,7 +520,7 @@ func TestPanic(t *testing.T) {
 		if calls++; calls == 1 {
 			panic("a test's own")
 		}
-		return h.to, nil
+		return *h.to.Load(), nil
 	}
 	h.open()
 	h.wantTurnedAway("127.0.0.1")
@@ -582,8 +582,8 @@ func TestBulk(t *testing.T) {
 	h := newHouse(t, 443, func(_ *Config, r *[]policy.Rule) {
 		*r = append(*r, policy.Rule{Name: ocppName, Ports: []uint16{b.port}, Plain: true, Reason: "test"})
 	}).open()
-	h.to = netip.AddrPortFrom(asked, b.port)
-	h.names.at[asked] = []string{ocppName}
+	h.to.Store(new(netip.AddrPortFrom(asked, b.port)))
+	h.names.remember(asked, ocppName)
 	conn := h.call()
 	if err := conn.SetReadBuffer(256 << 10); err != nil {
 		t.Fatal(err)

@@ -18,8 +18,8 @@ var (
 	}
 	DeniedSpoofed = &Kind{
 		ID: "denied-spoofed", Level: Warning,
-		Text:    "{CHARGER} was refused {WHAT}: it came from {SRC}, which is no address of this network",
-		Explain: "The packet carries a source address outside the network's subnet. A device with a fixed or an old address does that, and one that pretends to be another.",
+		Text:    "{CHARGER} was refused {WHAT}: it came from {SRC}, which no charger of this network can have",
+		Explain: "The packet carries a source address outside the network's subnet, or the gateway's own. The firewall dropped it. A device with a fixed or an old address does that, and one that pretends to be another.",
 		Advice:  "Set the charger to DHCP and switch its power off and on. An address that begins with 169.254 says that it got none.",
 		Every:   hour, Per: []string{"SRC"},
 	}
@@ -45,11 +45,13 @@ var (
 		ID: "denied-waiting", Level: Info,
 		Text:    "what is refused on {INTERFACE} cannot be seen yet: {ERROR}",
 		Explain: "The interface is not there or not up. The firewall refuses all the same; only the lines about it are missing until the interface comes. The room looks for it every second.",
+		Every:   minute, Per: []string{"INTERFACE"},
 	}
 	DeniedWatching = &Kind{
 		ID: "denied-watching", Level: Info,
 		Text:    "what is refused on {INTERFACE} is seen again",
 		Explain: "The interface that was missing is there.",
+		Every:   minute, Per: []string{"INTERFACE"},
 	}
 	DeniedFlood = &Kind{
 		ID: "denied-flood", Level: Warning,

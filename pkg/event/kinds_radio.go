@@ -59,7 +59,7 @@ var (
 		ID: "radio-not-access-point", Level: Warning,
 		Text:    "the radio {INTERFACE} of {NETWORK} is not an access point but: {TYPE}",
 		Explain: "The interface is there, but nothing has made it an access point. hostapd does that, once the services of this box are ready. Chargers of this network have no Wi-Fi.",
-		Advice:  "Run: systemctl status 'hostapd@*' and read the last lines of its log. Nothing else, like NetworkManager or wpa_supplicant, may use this interface.",
+		Advice:  "Run: systemctl status chargegate-ap@{NETWORK}, and read the last lines of its log. Nothing else, like NetworkManager or wpa_supplicant, may use this interface.",
 	}
 	RadioFailed = &Kind{
 		ID: "radio-failed", Level: Warning,

@@ -134,7 +134,7 @@ func readTLS(rec *recorder) (Hello, error) {
 	if errors.Is(err, errSeen) {
 		return h, nil
 	}
-	// Sixteen hundred protocols begin with a 22; only one goes on with a 3.
+	// A 22 may begin anything; a TLS record goes on with major version 3.
 	if len(rec.bytes) > 1 && rec.bytes[1] != 3 {
 		return Hello{}, nil
 	}

@@ -70,7 +70,7 @@ type pool struct {
 	Pool
 	chargers, strangers []*slot
 	owners              map[[6]byte]*slot // who has a binding
-	holders             map[[6]byte]*slot // who was offered an address; may be out of date
+	holders             map[[6]byte]*slot // who was offered an address, if only long ago
 	// fullUntil spares a search in vain: no chargers' (0) or strangers' (1)
 	// address becomes free before, unless something is given back.
 	fullUntil [2]time.Time
@@ -143,9 +143,7 @@ func (p *pool) unhold(hw [6]byte) {
 		return
 	}
 	delete(p.holders, hw)
-	if s.holder == hw {
-		s.heldUntil = time.Time{}
-	}
+	s.heldUntil = time.Time{}
 	p.fullUntil = [2]time.Time{}
 }
 

@@ -178,6 +178,9 @@ func (t *Table) Decline(network string, hw [6]byte, addr netip.Addr, now time.Ti
 		return 0, false
 	}
 	s.pool.unhold(hw)
+	if s.held(now) {
+		s.pool.unhold(s.holder) // it had expired and was offered to another
+	}
 	s.decline(now)
 	s.ticket = t.journal.append(record{Op: opDecline, Network: network, HW: hw, Addr: s.addr})
 	return s.ticket, true

@@ -262,6 +262,9 @@ func TestAfterAStartEveryBindingIsGoodForOneLease(t *testing.T) {
 	if g, err := table.Grant(claim("P1", 1, true), addr, later); err != nil || g.New || !g.First {
 		t.Errorf("first renewal: %+v, %v", g, err)
 	}
+	if g, err := table.Grant(claim("P1", 1, true), addr, later); err != nil || g.First || !g.Heard {
+		t.Errorf("second renewal: %+v, %v", g, err)
+	}
 }
 
 func TestRenewalsDoNotTouchTheDisk(t *testing.T) {
@@ -288,4 +291,26 @@ func TestOnlyOneProcessHasTheDirectory(t *testing.T) {
 	}
 	table.Close()
 	open(t, dir, small("P1", "0"))
+}
+
+func TestAFullPoolIsLookedAtAgainWhenSomethingComesBack(t *testing.T) {
+	t.Parallel()
+	for name, back := range map[string]func(*lease.Table, [6]byte, netip.Addr){
+		"declined": func(table *lease.Table, hw [6]byte, addr netip.Addr) { table.Decline("P1", hw, addr, start) },
+		"released": func(table *lease.Table, hw [6]byte, addr netip.Addr) { table.Release("P1", hw, addr, start) },
+	} {
+		table := open(t, t.TempDir(), small("P1", "0"))
+		var addr netip.Addr
+		for n := range 4 {
+			addr = join(t, table, claim("P1", n, true), start)
+		}
+		later := start.Add(61 * time.Minute)
+		if _, err := table.Offer("P1", mac(9), netip.Addr{}, true, later); !errors.Is(err, lease.ErrExhausted) {
+			t.Fatalf("%s: a full pool offered something: %v", name, err)
+		}
+		back(table, mac(3), addr)
+		if got, err := table.Offer("P1", mac(9), netip.Addr{}, true, later); err != nil || got != addr {
+			t.Errorf("%s: offered %s, %v; want %s", name, got, err, addr)
+		}
+	}
 }

@@ -36,6 +36,9 @@ func askChronyd(ctx context.Context, at netip.AddrPort) (reading, error) {
 	}
 	client := chrony.Client{Connection: c, Sequence: rand.Uint32()}
 	answer, err := client.Communicate(chrony.NewTrackingPacket())
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		err = op.Err // the rest repeats what follows
+	}
 	if err != nil {
 		return reading{}, fmt.Errorf("asking chronyd at %s: %w", at, err)
 	}

@@ -177,6 +177,19 @@ func TestServeWithoutRadiosOnlyWaits(t *testing.T) {
 	})
 }
 
+// TestThisKernel asks the kernel that the test runs on, whatever it has.
+func TestThisKernel(t *testing.T) {
+	t.Parallel()
+	s, _ := newServer(&air{})
+	s.watches[0].net.Interface = "no-such-radio"
+	s.dial = dial
+	err := s.round(t.Context(), time.Now())
+	got := s.Samples()[0]
+	if got.Problem == "" || (got.State == Unsupported) != (err != nil) || got.State == Watched || got.State == Waiting {
+		t.Errorf("%v, and the sample is %+v", err, got)
+	}
+}
+
 func TestEndingIsNoFailure(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -44,10 +44,10 @@ func (s *Server) serve(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) {
 }
 
 // answer makes the whole answer to a request from an address, or nil for
-// silence while the daemon stops. It must have one question.
+// silence while the daemon stops.
 func (s *Server) answer(ctx context.Context, r *dns.Msg, from netip.Addr) *dns.Msg {
 	m := newReply(r)
-	if rcode := ednsFault(r); rcode != dns.RcodeSuccess {
+	if rcode := fault(r); rcode != dns.RcodeSuccess {
 		s.count.invalid.Add(1)
 		m.Rcode = rcode
 		return m

@@ -17,24 +17,24 @@ import (
 // network must be "ip4" or "ip". Errors are *net.DNSError; a name that the list
 // does not hold is not found, whatever the world says of it.
 func (s *Server) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
-	fault := func(text string, notFound, temporary bool) error {
+	refusal := func(text string, notFound, temporary bool) error {
 		return &net.DNSError{Err: text, Name: host, IsNotFound: notFound, IsTemporary: temporary,
 			IsTimeout: temporary && errors.Is(ctx.Err(), context.DeadlineExceeded)}
 	}
 	if network != "ip4" && network != "ip" {
-		return nil, fault(fmt.Sprintf("no addresses of network %q here, IPv4 only", network), true, false)
+		return nil, refusal(fmt.Sprintf("no addresses of network %q here, IPv4 only", network), true, false)
 	}
 	q := dns.Question{Name: dns.Fqdn(host), Qtype: dns.TypeA, Qclass: dns.ClassINET}
 	if _, ok := dns.IsDomainName(q.Name); !ok || rule(s.list, q) != lookup {
-		return nil, fault("not on the allow-list", true, false)
+		return nil, refusal("not on the allow-list", true, false)
 	}
 	f, err := s.memory.find(ctx, key(host))
 	if err != nil {
-		return nil, fault(err.Error(), false, true)
+		return nil, refusal(err.Error(), false, true)
 	}
 	s.noteOrigin(key(host), f)
 	if len(f.addrs) == 0 {
-		return nil, fault("no such host", true, false)
+		return nil, refusal("no such host", true, false)
 	}
 	return slices.Clone(f.addrs), nil
 }

@@ -15,9 +15,13 @@ const (
 	localTTL = 60
 )
 
-// ednsFault says what is wrong with a request's EDNS, as an rcode: a version
-// that we do not speak (RFC 6891, 6.1.3), or more than one OPT (6.1.1).
-func ednsFault(r *dns.Msg) int {
+// fault says what is wrong with a request, as an rcode: a header that promises a
+// question which is not there, a version of EDNS that we do not speak (RFC 6891,
+// 6.1.3), or more than one OPT (6.1.1).
+func fault(r *dns.Msg) int {
+	if len(r.Question) != 1 {
+		return dns.RcodeFormatError
+	}
 	opts := 0
 	rcode := dns.RcodeSuccess
 	for _, rr := range r.Extra {

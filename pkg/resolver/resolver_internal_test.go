@@ -177,7 +177,9 @@ func TestStaleAnswersSaySo(t *testing.T) {
 	t.Parallel()
 	g := open(t, zaptecAnd(t), upstream(t, nil, fails(dns.RcodeServerFailure)))
 	old := addresses(time.Minute, "192.0.2.1")
+	g.memory.mu.Lock()
 	g.memory.kept.put(hub, &entry{good: old, since: time.Now().Add(-48 * time.Hour)})
+	g.memory.mu.Unlock()
 	m := g.ask(t, "udp", hub, dns.TypeA, edns(1232))
 	if diff := cmp.Diff([]string{hub + " 30 IN A 192.0.2.1"}, texts(m.Answer)); diff != "" {
 		t.Errorf("answer (-want +got):\n%s", diff)
@@ -265,6 +267,13 @@ func TestWhatIsNoQuestion(t *testing.T) {
 	}
 	defer c.Close()
 	response, _ := new(dns.Msg).SetReply(new(dns.Msg).SetQuestion(hub, dns.TypeA)).Pack()
+	if _, err := c.Write([]byte("id\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00")); err != nil {
+		t.Fatal(err)
+	}
+	short := make([]byte, 512)
+	if n, err := c.Read(short); err != nil || n < 12 || short[3]&0xf != dns.RcodeFormatError {
+		t.Errorf("a header without its question: %x, %v", short[:n], err)
+	}
 	for _, junk := range [][]byte{{}, []byte("junk"), response} {
 		if _, err := c.Write(junk); err != nil {
 			t.Fatal(err)
@@ -467,6 +476,7 @@ func FuzzHandle(f *testing.F) {
 		}
 		f.Add(b)
 	}
+	f.Add([]byte("id\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00")) // promises a question and ends
 	list := zaptecAnd(f, policy.Rule{Name: "*.x.example", Ports: []uint16{443}, Reason: "test"})
 	s := New(Config{Gateways: []netip.Prefix{netip.MustParsePrefix("10.83.0.1/24")}}, list,
 		charger.NewBook(nil, nil), event.New(event.Options{Keep: 10}))
@@ -489,7 +499,7 @@ func FuzzHandle(f *testing.F) {
 		if err := back.Unpack(out); err != nil {
 			t.Fatalf("the answer to %x does not parse: %v", b, err)
 		}
-		if len(out) > udpSize || !back.Response || len(back.Question) != 1 {
+		if len(out) > udpSize || !back.Response || len(back.Question) > 1 {
 			t.Fatalf("%d bytes, response %v, %d questions", len(out), back.Response, len(back.Question))
 		}
 		for _, rr := range back.Answer {

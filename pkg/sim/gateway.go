@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -29,11 +30,15 @@ type Gateway struct {
 	Clock *Program
 
 	bin, dir string
+	binds    map[string]string // what the gateway's programs see in the machine's place
 	starts   int
 }
 
 // run is where the daemon puts its socket.
 func (g *Gateway) run() string { return filepath.Join(g.dir, "run") }
+
+// Socket is where the daemon answers the technician's tool.
+func (g *Gateway) Socket() string { return filepath.Join(g.run(), "status.sock") }
 
 // openGateway makes the gateway's namespace. Its side of the wires is made by
 // the cloud and the site.
@@ -53,7 +58,9 @@ func openGateway(bin string) (*Gateway, error) {
 	}
 	g := &Gateway{Space: space, Addresses: map[string]netip.Prefix{}, bin: bin, dir: filepath.Join(Dir, "gw")}
 	g.Config = filepath.Join(g.dir, "chargegate.toml")
-	return g, os.MkdirAll(g.run(), 0o755)
+	resolv := filepath.Join(g.dir, "resolv.conf")
+	g.binds = map[string]string{"/etc/resolv.conf": resolv}
+	return g, errors.Join(os.MkdirAll(g.run(), 0o755), writeFile(resolv, "nameserver "+ResolverAddr+"\n"))
 }
 
 // configure writes the configuration and the inventory.
@@ -194,7 +201,7 @@ func (g *Gateway) Synchronised(ctx context.Context) error {
 }
 
 func (g *Gateway) chronyc(ctx context.Context, args ...string) (string, error) {
-	cmd, err := command("chronyc", append([]string{"-h", "127.0.0.1"}, args...)...)
+	cmd, err := command("chronyc", append([]string{"-n", "-h", "127.0.0.1"}, args...)...)
 	if err != nil {
 		return "", err
 	}
@@ -217,7 +224,7 @@ func (g *Gateway) StartDaemon(ctx context.Context) (time.Duration, error) {
 	cmd := exec.Command(filepath.Join(g.bin, "chargegated"), "-config", g.Config, "-state", filepath.Join(g.dir, "state"), "-run", g.run())
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket)
 	began := time.Now()
-	if g.Daemon, err = g.Space.launch("chargegated", cmd, disguise{Caps: daemonCaps}); err != nil {
+	if g.Daemon, err = g.Space.launch("chargegated", cmd, disguise{Binds: g.binds, Caps: daemonCaps}); err != nil {
 		notify.Close()
 		return 0, err
 	}
@@ -261,7 +268,7 @@ func listenForReady(c *net.UnixConn, ready chan struct{}) {
 func (g *Gateway) Tool(ctx context.Context, args ...string) (string, error) {
 	all := args
 	if args[0] != "render" {
-		all = append([]string{"-socket", filepath.Join(g.run(), "status.sock")}, args...)
+		all = append([]string{"-socket", g.Socket()}, args...)
 	}
 	said, err := g.Space.output(ctx, exec.Command(filepath.Join(g.bin, "chargegate"), all...))
 	if exitCode(err) == 1 && args[0] != "render" {

@@ -43,14 +43,14 @@ type mischief struct {
 // at all.
 func mischiefs(gateway netip.Addr) []mischief {
 	return []mischief{
-		{"the name " + Elsewhere + " on port 443, at its true address", tlsTo(ElsewhereIP+":443", Elsewhere)},
-		{"the name " + API + " on port 8883, where only the hub is allowed", tlsTo(HubAddr+":8883", API)},
+		{Elsewhere + " on port 443", tlsTo(ElsewhereIP+":443", Elsewhere)},
+		{API + " on the hub's port 8883", tlsTo(HubAddr+":8883", API)},
 		{"port 8080 of " + API, tcpTo(APIAddr + ":8080")},
-		{"the bare address " + ElsewhereIP + " on port 443, with no name", tlsTo(ElsewhereIP+":443", "")},
+		{"port 443 of " + ElsewhereIP + ", with no name", tlsTo(ElsewhereIP+":443", "")},
 		{Elsewhere + " of the resolver 8.8.8.8", askOf("8.8.8.8", Elsewhere)},
 		{API + " of the resolver 1.1.1.1", askOf("1.1.1.1", API)},
 		{"the time of " + BystanderIP, timeOf(BystanderIP)},
-		{"UDP port 443 of " + ElsewhereIP + ", as QUIC would", udpTo(ElsewhereIP + ":443")},
+		{"UDP port 443 of " + ElsewhereIP + ", like QUIC", udpTo(ElsewhereIP + ":443")},
 		{"a ping of " + ElsewhereIP, pingTo(ElsewhereIP)},
 		{"the proxy's own port on the gateway", tcpTo(netip.AddrPortFrom(gateway, 18443).String())},
 		{"port 22 of the gateway", tcpTo(netip.AddrPortFrom(gateway, 22).String())},
@@ -82,11 +82,11 @@ func (c *Charger) attempt(ctx context.Context, m mischief) Attempt {
 // inWords says what an error means to whoever tried, and whether it means that
 // nothing came back.
 func inWords(err error) (got string, waited bool) {
-	var alert tls.AlertError
+	var op *net.OpError
 	var ne net.Error
 	switch {
-	case errors.As(err, &alert):
-		return "a TLS alert: " + strings.TrimPrefix(alert.Error(), "tls: "), false
+	case errors.As(err, &op) && op.Op == "remote error": // so crypto/tls tells an alert
+		return "a TLS alert: " + strings.TrimPrefix(op.Err.Error(), "tls: "), false
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "a reset: refused", false
 	case errors.Is(err, syscall.ECONNRESET):

@@ -58,7 +58,7 @@ func checkRadio(r Radio, planned int, name func(charger.MAC) string) finding {
 		return fail("Is the Wi-Fi adapter plugged in and its driver loaded? If an external access point hangs on this network, remove its [network.radio] section.",
 			"this kernel has no wireless interface at all")
 	case "not-access-point":
-		return fail("Run: systemctl status 'hostapd@*', and read the last lines of its log.", "%s is not an access point but: %s", r.Interface, orElse(r.Problem, "something else"))
+		return fail("Run: systemctl status chargegate-ap@"+r.Network+", and read the last lines of its log.", "%s is not an access point but: %s", r.Interface, orElse(r.Problem, "something else"))
 	}
 	if !r.Watched() {
 		return fail("Run: dmesg, and look for lines of the driver. Restarting the box helps when the radio's firmware has stopped.",

@@ -1,0 +1,402 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"chargegate/pkg/charger"
+	"chargegate/pkg/event"
+	"chargegate/pkg/policy"
+	"chargegate/pkg/status"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func TestMain(m *testing.M) {
+	time.Local = time.UTC // the golden pages show times of day
+	goleak.VerifyTestMain(m)
+}
+
+var (
+	mac7     = charger.MAC{0x60, 0x15, 0x92, 0x41, 0, 7}
+	mac8     = charger.MAC{0x60, 0x15, 0x92, 0x41, 0, 8}
+	mac9     = charger.MAC{0x60, 0x15, 0x92, 0x41, 0, 9}
+	stranger = charger.MAC{2, 0, 0, 0, 0, 1}
+)
+
+// evil is what a stranger would write to somebody's terminal.
+const evil = "\x1b]0;owned\x07\x1b[2J\u202e\xff"
+
+// A daemon is a real noticeboard with a house behind it.
+type daemon struct {
+	src    status.Sources
+	book   *charger.Book
+	log    *event.Log
+	socket string
+	stop   func()
+}
+
+// newDaemon is a garage with three chargers: one online, one refused, one not
+// seen. Ages are in the middle of a minute, so that a slow test reads the same.
+func newDaemon(t *testing.T) *daemon {
+	t.Helper()
+	now := time.Now()
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	book := charger.NewBook(charger.Inventory{
+		mac7: {MAC: mac7, Name: "P1-07", Serial: "ZAP000007", Model: "Go", Network: "P1"},
+		mac8: {MAC: mac8, Name: "P1-08", Serial: "ZPR000008", Model: "Pro", Network: "P1"},
+		mac9: {MAC: mac9, Name: "P1-09", Network: "P1"},
+	}, nil)
+	list, err := policy.New(policy.Zaptec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := event.New(event.Options{Level: event.Debug, Keep: 1000,
+		Now: func() time.Time { return time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC) },
+		Who: func(mac [6]byte, _ netip.Addr) event.Subject {
+			return event.Subject{Charger: book.NameOf(mac)}
+		}})
+	d := &daemon{book: book, log: log, socket: filepath.Join(t.TempDir(), "status.sock"), src: status.Sources{
+		Site: "Kungsgatan 12", Version: "1.2.3", Started: ago(3*time.Hour + 12*time.Minute + 30*time.Second), Book: book, List: list,
+		Networks: []status.Network{{Name: "P1", Interface: "wlan0", Gateway: netip.MustParsePrefix("10.83.0.1/26"), Chargers: 3, SSID: "garage-p1", Channel: 6}},
+		Clock: func() status.Clock {
+			return status.Clock{Synchronised: true, Stratum: 3, RefID: "192.0.2.1", RootDistance: status.Seconds(12 * time.Millisecond)}
+		},
+		Uplink: func() status.Uplink { return status.Uplink{Servers: 2} },
+		Pools: func(time.Time) []status.PoolUse {
+			return []status.PoolUse{{Network: "P1", Size: 32, Used: 2, StrangerSize: 8, StrangerUsed: 1}}
+		},
+		Radios: func() []status.Radio {
+			return []status.Radio{{Network: "P1", Interface: "wlan0", State: "watched", MaxStations: 19, Stations: []status.Station{
+				{MAC: mac7, Signal: -60, Median: -61, Grade: "good", Connected: status.Seconds(3 * time.Hour), Retries: 12, Failed: 1, BitrateUp: 65e6, BitrateDown: 72e6},
+				{MAC: mac8, Signal: -78, Median: -77, Grade: "below minimum"},
+			}}}
+		},
+		LookupNetIP: func(_ context.Context, _, host string) ([]netip.Addr, error) {
+			return []netip.Addr{netip.MustParseAddr("192.0.2.80")}, nil
+		},
+		Dial: func(_ context.Context, _, address string) (net.Conn, error) {
+			return nil, errors.New("no route to host")
+		},
+	}}
+	seven, eight := netip.MustParseAddr("10.83.0.7"), netip.MustParseAddr("10.83.0.8")
+	seen := ago(25*time.Minute + 30*time.Second)
+	book.Asked(mac7, "P1", "Zaptec Go", seen)
+	book.Leased(mac7, "P1", seven, true, seen)
+	book.Resolved(seven, seen)
+	book.Timed(seven, seen)
+	book.Opened(seven, true, seen)
+	book.Moved(seven, true, 1_250_000, 3_400, now)
+	book.Heard(seven, seen)
+	book.Asked(mac8, "P1", "Zaptec Go", seen)
+	book.Leased(mac8, "P1", eight, true, seen)
+	book.Resolved(eight, seen)
+	book.Refused(eight, "name firmware.example.com on port 443", ago(11*time.Minute+30*time.Second))
+	book.Asked(stranger, "P1", evil, seen)
+	log.Say(event.ChargerOnline, event.MAC(mac7))
+	log.Say(event.ChargerOffline, event.MAC(mac8), event.F("STAGE", "time"))
+	return d
+}
+
+// start serves the house; the test's end, or stop, ends it.
+func (d *daemon) start(t *testing.T) *daemon {
+	t.Helper()
+	s := status.New(status.Config{Socket: d.socket}, d.src, d.log)
+	if err := s.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(ctx) }()
+	stopped := false
+	d.stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Serve returned %v", err)
+		}
+	}
+	t.Cleanup(d.stop)
+	return d
+}
+
+// paper is a terminal that is none: a pipe, or one of a width.
+func paper(w io.Writer, width int) *terminal {
+	return &terminal{Writer: w, width: func() int { return width }, height: func() int { return 0 }, signs: true}
+}
+
+// use runs the tool against the daemon.
+func (d *daemon) use(t *testing.T, term func(io.Writer) *terminal, args ...string) (code int, out, complain string) {
+	t.Helper()
+	var o, c bytes.Buffer
+	code = chargegate(t.Context(), append([]string{"-socket", d.socket}, args...), term(&o), &c)
+	return code, o.String(), c.String()
+}
+
+func pipe(w io.Writer) *terminal { return paper(w, 0) }
+
+func wide(width int) func(io.Writer) *terminal {
+	return func(w io.Writer) *terminal { return paper(w, width) }
+}
+
+func coloured(w io.Writer) *terminal {
+	t := paper(w, 100)
+	t.colour = true
+	return t
+}
+
+func ascii(w io.Writer) *terminal {
+	t := paper(w, 60)
+	t.signs = false
+	return t
+}
+
+// golden compares a page with testdata/<name>.golden.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
+func TestPages(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		term func(io.Writer) *terminal
+		args []string
+		code int
+	}{
+		{"status", pipe, []string{"status"}, exitAttention},
+		{"status-80", wide(80), []string{"status"}, exitAttention},
+		{"status-40", wide(40), []string{"status"}, exitAttention},
+		{"status-10", wide(10), []string{"status"}, exitAttention},
+		{"status-colour", coloured, []string{"status"}, exitAttention},
+		{"status-ascii", ascii, []string{"status"}, exitAttention},
+		{"chargers", pipe, []string{"chargers"}, exitAttention},
+		{"chargers-80", wide(80), []string{"chargers"}, exitAttention},
+		{"charger-online", pipe, []string{"charger", "P1-07"}, exitWell},
+		{"charger-refused", wide(80), []string{"charger", "60-15-92-41-00-08"}, exitAttention},
+		{"charger-stranger", pipe, []string{"charger", "02:00:00:00:00:01"}, exitAttention},
+		{"doctor", wide(100), []string{"doctor"}, exitAttention},
+		{"events", pipe, []string{"events"}, exitWell},
+		{"events-of-one", wide(70), []string{"events", "-charger", "p1-08"}, exitWell},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			code, out, complain := newDaemon(t).start(t).use(t, tt.term, tt.args...)
+			if code != tt.code || complain != "" {
+				t.Errorf("exit %d, want %d; complained %q", code, tt.code, complain)
+			}
+			golden(t, tt.name, out)
+			if harmful(strings.NewReplacer("\x1b[0m", "", "\x1b[1m", "", "\x1b[2m", "", "\x1b[31m", "", "\x1b[32m", "", "\x1b[33m", "").Replace(out)) {
+				t.Errorf("something harmful came through: %q", out)
+			}
+		})
+	}
+}
+
+// harmful reports whether a text would do more to a terminal than print.
+func harmful(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r != '\n' && (r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x202e) })
+}
+
+func TestAllIsWell(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	d.book.Replace(charger.Inventory{mac7: {MAC: mac7, Name: "P1-07"}})
+	d.start(t)
+	for _, args := range [][]string{{"status"}, {"chargers"}, {"charger", "P1-07"}, {"status", "-json"}, {"-json", "chargers"}, {"charger", "-json", "P1-07"}} {
+		if code, _, complain := d.use(t, pipe, args...); code != exitWell {
+			t.Errorf("%v: exit %d, want %d; complained %q", args, code, exitWell, complain)
+		}
+	}
+}
+
+func TestHouseNeedsAttention(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	d.src.Clock = func() status.Clock { return status.Clock{Reason: "chronyd has no source it trusts"} }
+	d.src.Uplink = func() status.Uplink { return status.Uplink{Servers: 1, Lost: 1, Problem: "i/o timeout"} }
+	d.src.Pools = func(time.Time) []status.PoolUse { return []status.PoolUse{{Network: "P1", Size: 32, Used: 32}} }
+	d.src.Radios = func() []status.Radio {
+		return []status.Radio{{Network: "P1", Interface: "wlan0", State: "missing", Problem: "no wireless interface has this name"}}
+	}
+	d.start(t)
+	code, out, _ := d.use(t, wide(80), "status")
+	if code != exitAttention {
+		t.Errorf("exit %d, want %d", code, exitAttention)
+	}
+	golden(t, "status-trouble", out)
+}
+
+func TestJSONIsTheAnswerAsItIs(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t).start(t)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", d.socket)
+	}}}
+	changing := regexp.MustCompile(`("[a-z_]*seconds": )[0-9.e-]+`)
+	for path, args := range map[string][]string{
+		"/v1/status": {"status", "-json"}, "/v1/chargers": {"chargers", "-json"}, "/v1/charger/P1-07": {"-json", "charger", "P1-07"},
+		"/v1/events": {"events", "-json"}, "/v1/doctor": {"doctor", "-json"},
+	} {
+		resp, err := client.Get("http://chargegate" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, got, _ := d.use(t, pipe, args...)
+		if diff := cmp.Diff(changing.ReplaceAllString(string(want), "$1#"), changing.ReplaceAllString(got, "$1#")); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", args, diff)
+		}
+	}
+}
+
+func TestCouldNotAsk(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	if code, _, complain := d.use(t, pipe, "status"); code != exitNoAnswer ||
+		complain != fmt.Sprintf("chargegate: nobody answers at %s: is the daemon running? Run: systemctl status chargegated\n", d.socket) {
+		t.Errorf("without a daemon: exit %d, %q", code, complain)
+	}
+	d.start(t)
+	tests := []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"nobody of that name", []string{"charger", "P9"}, `chargegate: no charger is called "P9"; give a name from the inventory, a MAC like 60:15:92:41:00:07, or the address it holds; names are like P1-07, P1-08, P1-09`},
+		{"an escape as name", []string{"charger", "\x1b[2J"}, `chargegate: no charger is called "\x1b[2J"; give a name`},
+		{"a level that is none", []string{"events", "-level", "loud"}, `chargegate: there is no level "loud"; allowed are debug, info, warning, error`},
+		{"a word that is none", []string{"reboot"}, "chargegate: reboot is not one of its words: status, chargers, charger, doctor, events, render"},
+		{"a flag that is none", []string{"status", "-x"}, "chargegate: flag provided but not defined: -x. See: chargegate -h"},
+		{"a flag that is none, before the word", []string{"-x", "status"}, "chargegate: flag provided but not defined: -x. See: chargegate -h"},
+		{"nobody", []string{"charger"}, "chargegate: chargegate charger needs to know of whom. See: chargegate -h"},
+		{"one too many", []string{"charger", "P1-07", "P1-08"}, `chargegate: "P1-08" is one word too many for chargegate charger. See: chargegate -h`},
+		{"no word at all", nil, "chargegate asks the network box how its chargers are."},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			code, out, complain := d.use(t, pipe, tt.args...)
+			if code != exitNoAnswer || !strings.HasPrefix(complain, tt.want) || out != "" {
+				t.Errorf("exit %d, printed %q, complained %q, want %q", code, out, complain, tt.want)
+			}
+			if harmful(complain) {
+				t.Errorf("something harmful came through: %q", complain)
+			}
+		})
+	}
+}
+
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	c := &call{socket: "/run/chargegate/status.sock"}
+	tests := []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"no permission", &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EACCES)}, "join the group chargegate"},
+		{"a leftover socket", &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}, "is the daemon running?"},
+		{"it hangs", context.DeadlineExceeded, "it hangs"},
+		{"anything else", io.ErrUnexpectedEOF, "unexpected EOF"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if got := c.explain(tt.err).Error(); !strings.Contains(got, tt.want) || !strings.Contains(got, c.socket) {
+				t.Errorf("%q, want something with %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestSomebodyElseAnswers: what answers on the socket may be anything.
+func TestSomebodyElseAnswers(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		answer http.HandlerFunc
+		want   string
+	}{
+		{"a web server", func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }, "is it chargegated?"},
+		{"no JSON", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") }, "of one version?"},
+		{"a harmful fault", func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusBadRequest)
+			io.WriteString(w, `{"error": "\u001b[2J owned"}`)
+		}, `\x1b[2J owned`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			d := &daemon{socket: filepath.Join(t.TempDir(), "s")}
+			l, err := net.Listen("unix", d.socket)
+			if err != nil {
+				t.Fatal(err)
+			}
+			server := &http.Server{Handler: tt.answer}
+			ended := make(chan struct{})
+			go func() { defer close(ended); server.Serve(l) }()
+			t.Cleanup(func() { server.Close(); <-ended })
+			code, _, complain := d.use(t, pipe, "status")
+			if code != exitNoAnswer || !strings.Contains(complain, tt.want) || harmful(complain) {
+				t.Errorf("exit %d, complained %q, want %q", code, complain, tt.want)
+			}
+		})
+	}
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	t.Parallel()
+	d := &daemon{}
+	code, out, _ := d.use(t, pipe, "-h")
+	if code != exitWell {
+		t.Errorf("-h: exit %d", code)
+	}
+	golden(t, "help", out)
+	if code, out, _ := d.use(t, pipe, "events", "-h"); code != exitWell || !strings.Contains(out, "-follow") {
+		t.Errorf("events -h: exit %d, %q", code, out)
+	}
+	if code, out, _ := d.use(t, pipe, "-version"); code != exitWell || !strings.HasPrefix(out, "chargegate ") {
+		t.Errorf("-version: exit %d, %q", code, out)
+	}
+}

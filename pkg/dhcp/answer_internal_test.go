@@ -1,0 +1,275 @@
+package dhcp
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/iana"
+
+	"chargegate/pkg/charger"
+	"chargegate/pkg/event"
+	"chargegate/pkg/lease"
+)
+
+var (
+	epoch   = time.Date(1970, 1, 1, 0, 0, 20, 0, time.UTC)
+	gateway = netip.MustParsePrefix("10.83.0.1/26")
+	client  = charger.MAC{0x60, 0x15, 0x92, 0x41, 0x00, 0x07}
+	other   = charger.MAC{0x60, 0x15, 0x92, 0x41, 0x00, 0x08}
+)
+
+func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+// newDesk returns the desk of a network for 16 chargers.
+func newDesk(t testing.TB) *desk {
+	t.Helper()
+	p, err := lease.NewPool("P1", gateway, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leases, report, err := lease.Open(t.TempDir(), []lease.Pool{p}, epoch)
+	if err != nil || report.Storage != nil {
+		t.Fatal(err, report.Storage)
+	}
+	t.Cleanup(func() { leases.Close() })
+	return &desk{Network: Network{Name: "P1", Interface: "wlan0", Gateway: gateway}, leases: leases, term: 12 * time.Hour}
+}
+
+// lwip is a message as the chargers send it (F-3).
+func lwip(kind dhcpv4.MessageType, hw charger.MAC, more ...func(*dhcpv4.DHCPv4)) *dhcpv4.DHCPv4 {
+	m := &dhcpv4.DHCPv4{
+		OpCode: dhcpv4.OpcodeBootRequest, HWType: iana.HWTypeEthernet, ClientHWAddr: hw[:],
+		TransactionID: dhcpv4.TransactionID{1, 2, 3, 4},
+		Options: dhcpv4.OptionsFromList(dhcpv4.OptMessageType(kind), dhcpv4.OptHostName("Zaptec Go"), dhcpv4.OptMaxMessageSize(1500),
+			dhcpv4.OptParameterRequestList(dhcpv4.OptionSubnetMask, dhcpv4.OptionRouter, dhcpv4.OptionBroadcastAddress, dhcpv4.OptionDomainNameServer),
+			dhcpv4.OptClientIdentifier(append([]byte{1}, hw[:]...))),
+	}
+	for _, f := range more {
+		f(m)
+	}
+	return m
+}
+
+type edit = func(*dhcpv4.DHCPv4)
+
+func wants(a string) edit {
+	return func(m *dhcpv4.DHCPv4) { m.UpdateOption(dhcpv4.OptRequestedIPAddress(netIP(ip(a)))) }
+}
+
+func toServer(a string) edit {
+	return func(m *dhcpv4.DHCPv4) { m.UpdateOption(dhcpv4.OptServerIdentifier(netIP(ip(a)))) }
+}
+
+func has(a string) edit { return func(m *dhcpv4.DHCPv4) { m.ClientIPAddr = netIP(ip(a)) } }
+
+func relayed(a string) edit {
+	return func(m *dhcpv4.DHCPv4) {
+		m.GatewayIPAddr = netIP(ip(a))
+		m.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionRelayAgentInformation, []byte{1, 2, 'p', '4'}))
+	}
+}
+
+func broadcast(m *dhcpv4.DHCPv4) { m.SetBroadcast() }
+
+// ask sends a message through the desk as a packet.
+func ask(t testing.TB, d *desk, known bool, m *dhcpv4.DHCPv4) answer {
+	t.Helper()
+	q, drop := parse(m.ToBytes(), d.Network)
+	if drop != fine {
+		return answer{drop: drop}
+	}
+	q.known = known
+	return d.answer(q, epoch)
+}
+
+// seen is what a table of tests compares.
+type seen struct {
+	Reply  string // message type; empty: silence
+	Yours  string
+	To     string
+	Way    way
+	Said   string
+	Drop   reason
+	Lesson lesson
+}
+
+func look(a answer) seen {
+	s := seen{Drop: a.drop, Lesson: a.learn}
+	if a.kind != nil {
+		s.Said = a.kind.ID
+	}
+	if a.reply != nil {
+		s.Reply, s.Way, s.To = a.reply.MessageType().String(), a.route.way, a.route.to.String()
+		if y := address(a.reply.YourIPAddr); y.IsValid() {
+			s.Yours = y.String()
+		}
+	}
+	return s
+}
+
+func TestAnswer(t *testing.T) {
+	t.Parallel()
+	const everyone = "255.255.255.255:68"
+	mine, theirs := "10.83.0.20", "10.83.0.21"
+	request, discover := dhcpv4.MessageTypeRequest, dhcpv4.MessageTypeDiscover
+	nak := func(to string, w way) seen {
+		return seen{Reply: "NAK", To: to, Way: w, Said: event.LeaseRefused.ID}
+	}
+	ack := func(w way, to, said string) seen {
+		return seen{Reply: "ACK", Yours: mine, To: to, Way: w, Said: said, Lesson: leased}
+	}
+	for _, tt := range []struct {
+		name    string
+		nothing bool // no binding yet: else client has mine and other has theirs
+		known   bool
+		msg     *dhcpv4.DHCPv4
+		want    seen
+	}{
+		{"DISCOVER gets what it had", false, true, lwip(discover, client),
+			seen{Reply: "OFFER", Yours: mine, To: mine + ":68", Way: toFrame, Said: event.LeaseOffered.ID, Lesson: asked}},
+		{"DISCOVER gets what it asks for", true, true, lwip(discover, client, wants(mine)),
+			seen{Reply: "OFFER", Yours: mine, To: mine + ":68", Way: toFrame, Said: event.LeaseOffered.ID, Lesson: asked}},
+		{"DISCOVER with the broadcast flag", true, true, lwip(discover, client, wants(mine), broadcast),
+			seen{Reply: "OFFER", Yours: mine, To: everyone, Way: toAll, Said: event.LeaseOffered.ID, Lesson: asked}},
+		{"DISCOVER through a relay", true, true, lwip(discover, client, wants(mine), relayed("10.83.0.60")),
+			seen{Reply: "OFFER", Yours: mine, To: "10.83.0.60:67", Way: toRelay, Said: event.LeaseOffered.ID, Lesson: asked}},
+		{"DISCOVER through a relay of another network", true, true, lwip(discover, client, relayed("10.99.0.60")), seen{Drop: foreignRelay}},
+		{"DISCOVER through a relay with our own address", true, true, lwip(discover, client, relayed("10.83.0.1")), seen{Drop: foreignRelay}},
+		{"DISCOVER of one who claims to have an address", true, true, lwip(discover, client, wants(mine), has("192.0.2.1")),
+			seen{Reply: "OFFER", Yours: mine, To: mine + ":68", Way: toFrame, Said: event.LeaseOffered.ID, Lesson: asked}},
+
+		{"SELECTING, its own", false, true, lwip(request, client, wants(mine), toServer("10.83.0.1")), ack(toFrame, mine+":68", event.LeaseKept.ID)},
+		{"SELECTING, new", true, true, lwip(request, client, wants(mine), toServer("10.83.0.1")), ack(toFrame, mine+":68", event.LeaseGranted.ID)},
+		{"SELECTING, somebody else's", false, true, lwip(request, client, wants(theirs), toServer("10.83.0.1")), nak(everyone, toAll)},
+		{"SELECTING another server", false, true, lwip(request, client, wants("10.83.0.30"), toServer("10.83.0.99")),
+			seen{Drop: foreignServer, Said: event.LeaseElsewhere.ID}},
+
+		{"INIT-REBOOT, its own", false, true, lwip(request, client, wants(mine)), ack(toFrame, mine+":68", event.LeaseKept.ID)},
+		{"INIT-REBOOT, unknown but free", true, true, lwip(request, client, wants(mine)), ack(toFrame, mine+":68", event.LeaseGranted.ID)},
+		{"INIT-REBOOT, another network's", true, true, lwip(request, client, wants("192.168.1.5")), nak(everyone, toAll)},
+		{"INIT-REBOOT, somebody else's", false, true, lwip(request, client, wants(theirs)), nak(everyone, toAll)},
+		{"INIT-REBOOT, not what it has", false, true, lwip(request, client, wants("10.83.0.30")), nak(everyone, toAll)},
+		{"INIT-REBOOT, the gateway's", true, true, lwip(request, client, wants("10.83.0.1")), nak(everyone, toAll)},
+		{"INIT-REBOOT, a charger's by a stranger", true, false, lwip(request, client, wants(mine)), nak(everyone, toAll)},
+		{"INIT-REBOOT through a relay, another network's", true, true, lwip(request, client, wants("192.168.1.5"), relayed("10.83.0.60")),
+			nak("10.83.0.60:67", toRelay)},
+
+		{"RENEWING", false, true, lwip(request, client, has(mine)), ack(toAddress, mine+":68", event.LeaseKept.ID)},
+		{"REBINDING, with the broadcast flag", false, true, lwip(request, client, has(mine), broadcast), ack(toAddress, mine+":68", event.LeaseKept.ID)},
+		{"REBINDING, unknown but free", true, true, lwip(request, client, has(mine)), ack(toAddress, mine+":68", event.LeaseGranted.ID)},
+		{"REBINDING, another network's", true, true, lwip(request, client, has("192.168.1.5")), nak(everyone, toAll)},
+		{"REBINDING, somebody else's", false, true, lwip(request, client, has(theirs)), nak(everyone, toAll)},
+		{"REQUEST for nothing", true, true, lwip(request, client), seen{Drop: malformed}},
+
+		{"RELEASE", false, true, lwip(dhcpv4.MessageTypeRelease, client, has(mine), toServer("10.83.0.1")),
+			seen{Said: event.LeaseReleased.ID, Lesson: unleased}},
+		{"RELEASE of somebody else's", false, true, lwip(dhcpv4.MessageTypeRelease, client, has(theirs), toServer("10.83.0.1")), seen{Drop: notOurs}},
+		{"RELEASE to another server", false, true, lwip(dhcpv4.MessageTypeRelease, client, has(mine), toServer("10.83.0.9")), seen{Drop: foreignServer}},
+		{"DECLINE", false, true, lwip(dhcpv4.MessageTypeDecline, client, wants(mine), toServer("10.83.0.1")),
+			seen{Said: event.LeaseDeclined.ID, Lesson: unleased}},
+		{"DECLINE of somebody else's", false, true, lwip(dhcpv4.MessageTypeDecline, client, wants(theirs), toServer("10.83.0.1")), seen{Drop: notOurs}},
+		{"INFORM", true, true, lwip(dhcpv4.MessageTypeInform, client, has("10.83.0.55")),
+			seen{Reply: "ACK", To: "10.83.0.55:68", Way: toAddress}},
+		{"INFORM from another network", true, true, lwip(dhcpv4.MessageTypeInform, client, has("192.0.2.55")), seen{Drop: notOurs}},
+
+		{"a reply of another server", true, true, lwip(dhcpv4.MessageTypeOffer, client, func(m *dhcpv4.DHCPv4) { m.OpCode = dhcpv4.OpcodeBootReply }), seen{Drop: notRequest}},
+		{"an OFFER as a request", true, true, lwip(dhcpv4.MessageTypeOffer, client), seen{Drop: unknownType}},
+		{"BOOTP without a type", true, true, lwip(discover, client, func(m *dhcpv4.DHCPv4) { m.DeleteOption(dhcpv4.OptionDHCPMessageType) }), seen{Drop: unknownType}},
+		{"token ring", true, true, lwip(discover, client, func(m *dhcpv4.DHCPv4) { m.HWType = iana.HWTypeIEEE802 }), seen{Drop: notEthernet}},
+		{"a hardware address of 16 bytes", true, true, lwip(discover, client, func(m *dhcpv4.DHCPv4) { m.ClientHWAddr = make([]byte, 16) }), seen{Drop: notEthernet}},
+		{"no hardware address", true, true, lwip(discover, client, func(m *dhcpv4.DHCPv4) { m.ClientHWAddr = nil }), seen{Drop: notEthernet}},
+		{"a group's hardware address", true, true, lwip(discover, charger.MAC{1, 0, 0x5e, 0, 0, 1}), seen{Drop: badHardware}},
+		{"the empty hardware address", true, true, lwip(discover, charger.MAC{}), seen{Drop: badHardware}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			d := newDesk(t)
+			if !tt.nothing {
+				ask(t, d, true, lwip(request, client, wants(mine)))
+				ask(t, d, true, lwip(request, other, wants(theirs)))
+			}
+			got := look(ask(t, d, tt.known, tt.msg))
+			if got.Said == event.LeaseRenewed.ID && tt.want.Said == event.LeaseKept.ID {
+				got.Said = event.LeaseKept.ID // the difference has a test of its own
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("answer (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWhatIsSaidOfALease(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	for _, step := range []struct {
+		name string
+		msg  *dhcpv4.DHCPv4
+		want *event.Kind
+	}{
+		{"new", lwip(dhcpv4.MessageTypeRequest, client, wants("10.83.0.20")), event.LeaseGranted},
+		{"renewal", lwip(dhcpv4.MessageTypeRequest, client, has("10.83.0.20")), event.LeaseRenewed},
+		{"reboot", lwip(dhcpv4.MessageTypeRequest, client, wants("10.83.0.20")), event.LeaseKept},
+		{"release", lwip(dhcpv4.MessageTypeRelease, client, has("10.83.0.20")), event.LeaseReleased},
+		{"again", lwip(dhcpv4.MessageTypeRequest, client, wants("10.83.0.20")), event.LeaseGranted},
+	} {
+		if a := ask(t, d, true, step.msg); a.kind != step.want {
+			t.Errorf("%s: said %v, want %s", step.name, look(a).Said, step.want.ID)
+		}
+	}
+}
+
+func TestOptions(t *testing.T) {
+	t.Parallel()
+	always := map[string]string{
+		"DHCP Message Type": "OFFER", "Server Identifier": "10.83.0.1", "Subnet Mask": "ffffffc0",
+		"IP Addresses Lease Time": "12h0m0s", "Renew Time Value": "6h0m0s", "Rebinding Time Value": "10h30m0s",
+	}
+	id := map[string]string{"Client identifier": "[1 96 21 146 65 0 7]"}
+	self := func(names ...string) map[string]string {
+		m := map[string]string{}
+		for _, n := range names {
+			m[n] = "10.83.0.1"
+		}
+		return m
+	}
+	for _, tt := range []struct {
+		name string
+		edit edit
+		want []map[string]string
+	}{
+		{"a charger gets what it asks for", func(*dhcpv4.DHCPv4) {},
+			[]map[string]string{always, id, self("Router", "Domain Name Server"), {"Broadcast Address": "10.83.0.63"}}},
+		{"one without a list gets everything", func(m *dhcpv4.DHCPv4) { m.DeleteOption(dhcpv4.OptionParameterRequestList) },
+			[]map[string]string{always, id, self("Router", "Domain Name Server", "NTP Servers"), {"Broadcast Address": "10.83.0.63"}}},
+		{"one that asks for the time gets the mask with it", func(m *dhcpv4.DHCPv4) {
+			m.UpdateOption(dhcpv4.OptParameterRequestList(dhcpv4.OptionNTPServers, dhcpv4.OptionURL))
+		}, []map[string]string{always, id, self("NTP Servers")}},
+		{"no client identifier, none echoed", func(m *dhcpv4.DHCPv4) { m.DeleteOption(dhcpv4.OptionClientIdentifier) },
+			[]map[string]string{always, self("Router", "Domain Name Server"), {"Broadcast Address": "10.83.0.63"}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			m := lwip(dhcpv4.MessageTypeDiscover, client)
+			tt.edit(m)
+			want := map[string]string{}
+			for _, part := range tt.want {
+				for k, v := range part {
+					want[k] = v
+				}
+			}
+			got := map[string]string{}
+			reply := ask(t, newDesk(t), true, m).reply
+			for code := range reply.Options {
+				got[dhcpv4.GenericOptionCode(code).String()] = ""
+			}
+			_ = got
+			if diff := cmp.Diff(want, describeOptions(reply)); diff != "" {
+				t.Errorf("options (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

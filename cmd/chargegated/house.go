@@ -41,6 +41,7 @@ type house struct {
 	book     *charger.Book
 	list     *policy.List
 	leases   *lease.Table
+	store    *handover.Store
 	names    *resolver.Server
 	clock    *ntprelay.Server
 	radio    *radio.Server
@@ -86,8 +87,7 @@ func (h *house) furnish() error {
 		return err
 	}
 	dhcp.SayFound(found, log)
-	store, err := handover.Open()
-	if err != nil {
+	if h.store, err = handover.Open(); err != nil {
 		return fmt.Errorf("taking over descriptors: %w", err)
 	}
 	cfg.DHCP.LockDir = o.run
@@ -96,7 +96,7 @@ func (h *house) furnish() error {
 	addresses := dhcp.New(cfg.DHCP, h.leases, h.book, log)
 	h.names = resolver.New(cfg.DNS, h.list, h.book, log)
 	h.clock = ntprelay.New(cfg.NTP, h.book, log)
-	porter := egress.New(cfg.Egress, h.list, h.names, h.book, store, log)
+	porter := egress.New(cfg.Egress, h.list, h.names, h.book, h.store, log)
 	firewall := denied.New(cfg.Denied, h.book, log)
 	h.radio = radio.New(cfg.Radio, h.book, log)
 	collectors := []prometheus.Collector{addresses, h.names, h.clock, porter, firewall, h.radio}
@@ -123,6 +123,19 @@ func (h *house) serve(ctx context.Context) error {
 	}
 	h.log.Say(event.DaemonStopped, event.F("UPTIME", time.Since(h.began)))
 	return err
+}
+
+// ready says that chargers are served, and lets go of what the process before
+// this one kept and nobody has a use for.
+func (h *house) ready() {
+	h.log.Say(event.DaemonReady, event.F("TOOK", time.Since(h.began)))
+	unclaimed, err := h.store.CloseUnclaimed()
+	for _, name := range unclaimed {
+		h.log.Say(event.HandoverUnusable, event.F("WHAT", name), event.F("REASON", "the configuration has no use for it"))
+	}
+	if err != nil {
+		h.log.Say(event.HandoverKeepFailed, event.F("WHAT", "what is not used any more"), event.Err(err))
+	}
 }
 
 // sayFaults says why the configuration cannot be used, a line for each fault.

@@ -13,12 +13,17 @@ const patience = 5 * time.Minute
 // recent is how long a refusal or a failed dial stays the likely cause.
 const recent = 15 * time.Minute
 
+// settling is how long a charger may stand on one step before it counts as
+// stuck: it waits 15 s for the time before it asks again.
+const settling = 20 * time.Second
+
 // advice is the one sentence for a charger that is stuck, or "" for one that
-// is well.
+// is well or on its way.
 func advice(s Status, now time.Time) string {
-	switch s.Stage {
-	case OK:
+	if s.Stage == OK || s.Stage != Wifi && now.Sub(s.Since) < settling {
 		return ""
+	}
+	switch s.Stage {
 	case Wifi:
 		return "Not seen on the network. Is it powered? In the app, is Communication mode set to Wi-Fi and not to 4G or PLC (Z-15)? Is the password right?"
 	case DHCP:

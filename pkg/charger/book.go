@@ -64,6 +64,7 @@ type seen struct {
 	failedAt    time.Time
 	signal      int // dBm, 0 unknown
 	stage       Stage
+	since       time.Time // when it came to stage
 }
 
 // A Book is safe for concurrent use.
@@ -293,7 +294,9 @@ func (b *Book) change(mac MAC, now time.Time, f func(*seen)) {
 	}
 	f(s)
 	from, to := s.stage, s.stageNow()
-	s.stage = to
+	if from != to {
+		s.stage, s.since = to, now
+	}
 	row, moved := b.rowLocked(mac), b.moved
 	b.mu.Unlock()
 	if from != to && moved != nil {
@@ -347,6 +350,7 @@ type Status struct {
 	Charger
 	Known       bool       `json:"known"` // in the inventory
 	Stage       Stage      `json:"stage"`
+	Since       time.Time  `json:"since,omitzero"` // when it came to this stage
 	Address     netip.Addr `json:"address,omitzero"`
 	Hostname    string     `json:"hostname,omitempty"`
 	LastSeen    time.Time  `json:"last_seen,omitzero"`
@@ -403,7 +407,7 @@ func (b *Book) statusLocked(mac MAC, now time.Time) Status {
 		if s.network != "" {
 			st.Network = s.network
 		}
-		st.Stage, st.Address, st.Hostname, st.LastSeen = s.stageNow(), s.addr, s.host, s.last
+		st.Stage, st.Since, st.Address, st.Hostname, st.LastSeen = s.stage, s.since, s.addr, s.host, s.last
 		st.Signal, st.Sessions, st.Connects, st.Up, st.Down = s.signal, s.sessions, s.connects, s.up, s.down
 		if s.dayOf == now.Year()*1000+now.YearDay() {
 			st.UpToday, st.DownToday = s.dayUp, s.dayDown

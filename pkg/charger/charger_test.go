@@ -270,3 +270,15 @@ func TestSummaryCountsFromTheTop(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestChargerOnItsWayNeedsNoAdvice(t *testing.T) {
+	b, _ := climb()
+	b.Leased(p107, "P1", addr7, true, start)
+	if s := stage(b, start.Add(5*time.Second)); s.Advice != "" {
+		t.Errorf("after 5 s: %q", s.Advice)
+	}
+	b.Heard(addr7, start.Add(25*time.Second)) // a sign of life is not a step
+	if s := stage(b, start.Add(25*time.Second)); s.Advice == "" || !s.Since.Equal(start) {
+		t.Errorf("after 25 s on the same step: %q since %v", s.Advice, s.Since)
+	}
+}

@@ -32,7 +32,11 @@ func runCharger(ctx context.Context, c *call, fs *flag.FlagSet, args []string) (
 // come, what is in its way, and what happened.
 func (c *call) showCharger(d status.ChargerDetail) {
 	stage := stageCell(d.Stage)
-	fmt.Fprintf(c, "%s  %s\n", c.in(bold, safe(d.Name)), c.in(stage.paint, stage.text))
+	lasts := ""
+	if d.StageAge != nil {
+		lasts = ", for " + lasting(d.StageAge.Duration())
+	}
+	fmt.Fprintf(c, "%s  %s%s\n", c.in(bold, safe(d.Name)), c.in(stage.paint, stage.text), lasts)
 	if d.Advice != "" {
 		lead := c.sign("↳ ", "> ")
 		fmt.Fprintf(c, "  %s%s\n", lead, c.wrap(safe(d.Advice), 2+len([]rune(lead))))

@@ -70,9 +70,9 @@ func TestFollow(t *testing.T) {
 		}
 		s := d.look(t, true, args...)
 		s.until("P1-07 is online")
-		d.log.Say(event.ChargerOffline, event.MAC(mac8), event.F("STAGE", "dhcp")) // somebody else
-		d.log.Say(event.ChargerOffline, event.MAC(mac7), event.F("STAGE", "cloud"))
-		if line := s.until("lost the cloud"); !strings.Contains(line, "P1-07") {
+		d.log.Say(event.ChargerOffline, event.MAC(mac8), event.F("SINCE", "5m"), event.F("STAGE", "dhcp")) // somebody else
+		d.log.Say(event.ChargerOffline, event.MAC(mac7), event.F("SINCE", "5m"), event.F("STAGE", "cloud"))
+		if line := s.until("without the cloud"); !strings.Contains(line, "P1-07") {
 			t.Errorf("followed somebody else: %s", line)
 		}
 

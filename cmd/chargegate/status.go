@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -11,9 +10,6 @@ import (
 	"chargegate/pkg/charger"
 	"chargegate/pkg/status"
 )
-
-// redraw is the time between two pictures of -watch.
-const redraw = time.Second
 
 func runStatus(ctx context.Context, c *call, fs *flag.FlagSet, args []string) (int, error) {
 	watch := fs.Bool("watch", false, "")
@@ -32,60 +28,6 @@ func runStatus(ctx context.Context, c *call, fs *flag.FlagSet, args []string) (i
 		c.showStatus(st)
 	}
 	return attention(st.OK), nil
-}
-
-// watch shows the status again and again until ctx is done. A daemon that does
-// not answer for a while is waited for.
-func (c *call) watch(ctx context.Context) (int, error) {
-	tick := time.NewTicker(redraw)
-	defer tick.Stop()
-	code := exitNoAnswer
-	for {
-		var st status.Status
-		var page bytes.Buffer
-		draft := *c
-		draft.terminal = c.onto(&page)
-		_, err := draft.get(ctx, "/v1/status", &st, answerWithin)
-		switch {
-		case ctx.Err() != nil:
-			return code, nil
-		case err != nil:
-			code = exitNoAnswer
-			fmt.Fprintln(&page, draft.wrap(safe(err.Error()), 0))
-		default:
-			code = attention(st.OK)
-			draft.showStatus(st)
-		}
-		c.picture(page.String())
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return code, nil
-		}
-	}
-}
-
-// onto is the same terminal, with what is printed going to w.
-func (t *terminal) onto(w *bytes.Buffer) *terminal {
-	copied := *t
-	copied.Writer = w
-	return &copied
-}
-
-// picture replaces what the terminal shows, without flicker. Where nobody looks
-// the pages follow one another.
-func (t *terminal) picture(page string) {
-	if !t.live {
-		fmt.Fprintln(t, page)
-		return
-	}
-	all := strings.Split(strings.TrimRight(page, "\n"), "\n")
-	if h := t.height(); h > 1 && len(all) >= h {
-		cut := len(all) - (h - 2)
-		all = append(all[:h-2], t.in(faint, fmt.Sprintf("%d more lines; make the window higher", cut)))
-	}
-	// Home, each line with the rest of it cleared, then all below.
-	fmt.Fprint(t, "\x1b[H"+strings.Join(all, "\x1b[K\n")+"\x1b[K\n\x1b[J")
 }
 
 // showStatus prints the page.
@@ -117,9 +59,12 @@ func (c *call) showHead(st status.Status) {
 		}
 	}
 	if u := st.Uplink; u != nil {
-		text := fmt.Sprintf("answered, by %d of %d DNS servers", u.Servers-u.Lost, u.Servers)
-		if !u.OK() {
+		text := count(u.Servers, "DNS server") + ", and none fails"
+		switch {
+		case !u.OK():
 			text = "not answered: " + u.Problem
+		case u.Lost > 0:
+			text = fmt.Sprintf("answered, though %d of %s do not answer", u.Lost, count(u.Servers, "DNS server"))
 		}
 		c.fact("names", u.OK(), text)
 	}
@@ -202,44 +147,4 @@ func short(s status.Seconds) string {
 		return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
 	}
 	return lasting(s.Duration())
-}
-
-func runChargers(ctx context.Context, c *call, fs *flag.FlagSet, args []string) (int, error) {
-	if _, err := parse(fs, args, 0); err != nil {
-		return exitNoAnswer, err
-	}
-	var all status.Chargers
-	printed, err := c.get(ctx, "/v1/chargers", &all, answerWithin)
-	if err != nil {
-		return exitNoAnswer, err
-	}
-	well := true
-	for _, ch := range all.Chargers {
-		well = well && (!ch.Known || ch.Stage == charger.OK)
-	}
-	if !printed {
-		if len(all.Chargers) > 0 {
-			chargersTable(all.Chargers).print(c.terminal, 0)
-		}
-		fmt.Fprintln(c, c.in(bold, c.wrap(safe(all.Summary), 0)))
-	}
-	return attention(well), nil
-}
-
-// chargersTable is everybody, strangers too, with all that is known.
-func chargersTable(all []status.Charger) *table {
-	tb := &table{columns: []column{{head: "NAME"}, {head: "STAGE"}, {head: "NETWORK", rank: 5}, {head: "ADDRESS", rank: 1},
-		{head: "MAC", rank: 2}, {head: "SERIAL", rank: 4}, {head: "MODEL", rank: 9}, {head: "SIGNAL", rank: 6, right: true},
-		{head: "LAST SEEN", rank: 3, right: true}, {head: "TODAY", rank: 7, right: true}, {head: "ALL", rank: 8, right: true},
-		{head: "HOSTNAME", rank: 10}}}
-	for _, ch := range all {
-		name, address := cell{text: safe(ch.Name)}, cell{text: addressText(ch)}
-		if !ch.Known {
-			name = cell{"(stranger)", faint}
-		}
-		tb.rows = append(tb.rows, row{cells: []cell{name, stageCell(ch.Stage), {text: safe(ch.Network)}, address, {text: ch.MAC.String()},
-			{text: safe(ch.Serial)}, {text: safe(ch.Model)}, signalCell(ch, nil), {text: ago(ch.LastSeenAge)},
-			{text: traffic(ch.UpToday + ch.DownToday)}, {text: traffic(ch.Up + ch.Down)}, {text: safe(ch.Hostname)}}})
-	}
-	return tb
 }

@@ -103,6 +103,7 @@ func newDaemon(t *testing.T) *daemon {
 	book.Resolved(seven, seen)
 	book.Timed(seven, seen)
 	book.Opened(seven, true, seen)
+	book.Moved(seven, true, 0, 1, seen)
 	book.Moved(seven, true, 1_250_000, 3_400, now)
 	book.Heard(seven, seen)
 	book.Asked(mac8, "P1", "Zaptec Go", seen)
@@ -111,7 +112,7 @@ func newDaemon(t *testing.T) *daemon {
 	book.Refused(eight, "name firmware.example.com on port 443", ago(11*time.Minute+30*time.Second))
 	book.Asked(stranger, "P1", evil, seen)
 	log.Say(event.ChargerOnline, event.MAC(mac7))
-	log.Say(event.ChargerOffline, event.MAC(mac8), event.F("STAGE", "time"))
+	log.Say(event.ChargerOffline, event.MAC(mac8), event.F("SINCE", "5m"), event.F("STAGE", "time"))
 	return d
 }
 

@@ -75,7 +75,9 @@ func (h *house) furnish() error {
 		return fmt.Errorf("making the directory for sockets: %w", err)
 	}
 	cfg.Tell(log)
-	h.book = charger.NewBook(h.inventory(cfg), h.moved)
+	told := newNews(log)
+	h.book = charger.NewBook(h.inventory(cfg), func(c charger.Charger, from, to charger.Stage) { told.moved(c, from, to, time.Now()) })
+	told.book = h.book
 	log.SetWho(h.who)
 
 	var err error
@@ -102,7 +104,7 @@ func (h *house) furnish() error {
 	collectors := []prometheus.Collector{addresses, h.names, h.clock, porter, firewall, h.radio}
 	board := status.New(cfg.Status, h.sources(collectors), log)
 
-	h.services = []run.Service{addresses, h.names, h.clock, porter, firewall, h.radio, board, &reloader{house: h}}
+	h.services = []run.Service{addresses, h.names, h.clock, porter, firewall, h.radio, board, told, &reloader{house: h}}
 	return nil
 }
 
@@ -194,16 +196,6 @@ func (h *house) who(mac [6]byte, ip netip.Addr) event.Subject {
 		s.IP = addr.String()
 	}
 	return s
-}
-
-// moved says when a charger has come all the way, and when it falls back.
-func (h *house) moved(c charger.Charger, from, to charger.Stage) {
-	switch {
-	case to == charger.OK:
-		h.log.Say(event.ChargerOnline, event.MAC(c.MAC))
-	case from == charger.OK:
-		h.log.Say(event.ChargerOffline, event.MAC(c.MAC), event.F("STAGE", to))
-	}
 }
 
 func networkNames(cfg *config.Config) string {

@@ -46,6 +46,7 @@ type seen struct {
 
 	last       time.Time // any sign of life
 	associated time.Time // on the radio now, since; zero when not, or not known
+	left       time.Time // when it last went from the radio
 	booted     time.Time // last DISCOVER: what was proved before is history
 	leased     time.Time
 	resolved   time.Time
@@ -127,6 +128,16 @@ func (b *Book) At(addr netip.Addr) (MAC, bool) {
 	return mac, ok
 }
 
+// StageOf returns how far a MAC has come.
+func (b *Book) StageOf(mac MAC) Stage {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.seen[mac]; s != nil {
+		return s.stage
+	}
+	return Wifi
+}
+
 // Where returns the network and the address that a MAC was last seen with.
 func (b *Book) Where(mac MAC) (network string, addr netip.Addr) {
 	b.mu.Lock()
@@ -160,7 +171,7 @@ func (b *Book) Associated(mac MAC, network string, signal int, now time.Time) {
 func (b *Book) Left(mac MAC, now time.Time) {
 	b.change(mac, now, func(s *seen) {
 		s.associated, s.leased, s.resolved, s.timed = time.Time{}, time.Time{}, time.Time{}, time.Time{}
-		s.signal, s.sessions, s.last = 0, 0, time.Time{}
+		s.signal, s.last, s.left = 0, time.Time{}, now
 	})
 }
 
@@ -333,7 +344,7 @@ func (s *seen) stageNow() Stage {
 	switch {
 	case s.last.IsZero():
 		return Wifi
-	case s.sessions > 0 && !s.talked.IsZero() && !s.talked.Before(s.booted):
+	case s.sessions > 0 && !s.talked.IsZero() && !s.talked.Before(s.booted) && !s.talked.Before(s.left):
 		return OK
 	case !s.timed.IsZero():
 		return Cloud
@@ -348,7 +359,7 @@ func (s *seen) stageNow() Stage {
 // A Status is everything the book can say of one charger.
 type Status struct {
 	Charger
-	Known       bool       `json:"known"` // in the inventory
+	Known       bool       `json:"known"` // in the inventory, or there is none
 	Stage       Stage      `json:"stage"`
 	Since       time.Time  `json:"since,omitzero"` // when it came to this stage
 	Address     netip.Addr `json:"address,omitzero"`
@@ -369,7 +380,7 @@ type Status struct {
 }
 
 // All returns everybody in the inventory and everybody seen, by network and
-// name, with strangers last.
+// name, with strangers last. Without an inventory nobody is a stranger.
 func (b *Book) All(now time.Time) []Status {
 	b.mu.Lock()
 	out := make([]Status, 0, len(b.inv)+8)
@@ -402,7 +413,7 @@ func (b *Book) statusLocked(mac MAC, now time.Time) Status {
 	if !known {
 		c = b.rowLocked(mac)
 	}
-	st := Status{Charger: c, Known: known, Stage: Wifi}
+	st := Status{Charger: c, Known: known || len(b.inv) == 0, Stage: Wifi}
 	if s := b.seen[mac]; s != nil {
 		if s.network != "" {
 			st.Network = s.network

@@ -159,6 +159,32 @@ func TestBindingFromDiskIsNotYetSeen(t *testing.T) {
 	}
 }
 
+// The Wi-Fi was gone for a while and the conversation outlived that: only bytes
+// from the cloud prove it.
+func TestConversationThatOutlivesTheWifi(t *testing.T) {
+	b, _ := climb()
+	b.Leased(p107, "P1", addr7, true, start)
+	b.Opened(addr7, true, start)
+	b.Moved(addr7, true, 1, 1, start)
+	b.Left(p107, start.Add(time.Minute))
+	b.Associated(p107, "P1", -70, start.Add(2*time.Minute))
+	if s := stage(b, start.Add(2*time.Minute)); s.Stage != charger.DHCP {
+		t.Errorf("back on the Wi-Fi: %s, want dhcp", s.Stage)
+	}
+	b.Moved(addr7, true, 2, 2, start.Add(3*time.Minute))
+	if s := stage(b, start.Add(3*time.Minute)); s.Stage != charger.OK {
+		t.Errorf("the cloud answers: %s, want ok", s.Stage)
+	}
+}
+
+func TestWithoutAnInventoryNobodyIsAStranger(t *testing.T) {
+	b := charger.NewBook(nil, nil)
+	b.Asked(p107, "P1", "Zaptec Go", start)
+	if got := charger.Summary(b.All(start)); got != "1 charger: 1 dhcp" {
+		t.Error(got)
+	}
+}
+
 func TestAddressBelongsToOneCharger(t *testing.T) {
 	b, _ := climb()
 	other := charger.MAC{0x60, 0x15, 0x92, 0x41, 0x00, 0x08}

@@ -1,6 +1,8 @@
 package dhcp
 
 import (
+	"bytes"
+	"maps"
 	"net/netip"
 	"testing"
 	"time"
@@ -224,52 +226,155 @@ func TestWhatIsSaidOfALease(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	t.Parallel()
-	always := map[string]string{
-		"DHCP Message Type": "OFFER", "Server Identifier": "10.83.0.1", "Subnet Mask": "ffffffc0",
-		"IP Addresses Lease Time": "12h0m0s", "Renew Time Value": "6h0m0s", "Rebinding Time Value": "10h30m0s",
+	self := []byte{10, 83, 0, 1}
+	always := dhcpv4.Options{
+		53: {2}, 54: self, 1: {255, 255, 255, 192},
+		51: {0, 0, 168, 192}, 58: {0, 0, 84, 96}, 59: {0, 0, 147, 168}, // 12 h, 6 h, 10 h 30 min
 	}
-	id := map[string]string{"Client identifier": "[1 96 21 146 65 0 7]"}
-	self := func(names ...string) map[string]string {
-		m := map[string]string{}
-		for _, n := range names {
-			m[n] = "10.83.0.1"
-		}
-		return m
-	}
+	id := dhcpv4.Options{61: {1, 0x60, 0x15, 0x92, 0x41, 0, 7}}
+	whole := dhcpv4.Options{3: self, 6: self, 28: {10, 83, 0, 63}}
+	agent := bytes.Repeat([]byte{9}, 255)
 	for _, tt := range []struct {
 		name string
 		edit edit
-		want []map[string]string
+		want []dhcpv4.Options
 	}{
-		{"a charger gets what it asks for", func(*dhcpv4.DHCPv4) {},
-			[]map[string]string{always, id, self("Router", "Domain Name Server"), {"Broadcast Address": "10.83.0.63"}}},
+		{"a charger gets what it asks for", func(*dhcpv4.DHCPv4) {}, []dhcpv4.Options{always, id, whole}},
 		{"one without a list gets everything", func(m *dhcpv4.DHCPv4) { m.DeleteOption(dhcpv4.OptionParameterRequestList) },
-			[]map[string]string{always, id, self("Router", "Domain Name Server", "NTP Servers"), {"Broadcast Address": "10.83.0.63"}}},
-		{"one that asks for the time gets the mask with it", func(m *dhcpv4.DHCPv4) {
-			m.UpdateOption(dhcpv4.OptParameterRequestList(dhcpv4.OptionNTPServers, dhcpv4.OptionURL))
-		}, []map[string]string{always, id, self("NTP Servers")}},
-		{"no client identifier, none echoed", func(m *dhcpv4.DHCPv4) { m.DeleteOption(dhcpv4.OptionClientIdentifier) },
-			[]map[string]string{always, self("Router", "Domain Name Server"), {"Broadcast Address": "10.83.0.63"}}},
+			[]dhcpv4.Options{always, id, whole, {42: self}}},
+		{"one that asks for the time and a portal gets mask and time", func(m *dhcpv4.DHCPv4) {
+			m.UpdateOption(dhcpv4.OptParameterRequestList(dhcpv4.OptionNTPServers, dhcpv4.GenericOptionCode(114)))
+		}, []dhcpv4.Options{always, id, {42: self}}},
+		{"without a client identifier none comes back", func(m *dhcpv4.DHCPv4) { m.DeleteOption(dhcpv4.OptionClientIdentifier) },
+			[]dhcpv4.Options{always, whole}},
+		{"what a relay added comes back", relayed("10.83.0.60"), []dhcpv4.Options{always, id, whole, {82: {1, 2, 'p', '4'}}}},
+		{"what does not fit is left out", func(m *dhcpv4.DHCPv4) {
+			m.GatewayIPAddr = netIP(ip("10.83.0.60"))
+			m.UpdateOption(dhcpv4.OptMaxMessageSize(576))
+			m.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionRelayAgentInformation, agent))
+			m.UpdateOption(dhcpv4.OptClientIdentifier(agent[:200]))
+		}, []dhcpv4.Options{always, {61: agent[:200], 3: self, 6: self}}},
+		{"a long message for one who takes it", func(m *dhcpv4.DHCPv4) {
+			m.GatewayIPAddr = netIP(ip("10.83.0.60"))
+			m.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionRelayAgentInformation, agent))
+			m.UpdateOption(dhcpv4.OptClientIdentifier(agent[:200]))
+		}, []dhcpv4.Options{always, whole, {61: agent[:200], 82: agent}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			m := lwip(dhcpv4.MessageTypeDiscover, client)
 			tt.edit(m)
-			want := map[string]string{}
+			want := dhcpv4.Options{}
 			for _, part := range tt.want {
-				for k, v := range part {
-					want[k] = v
-				}
+				maps.Copy(want, part)
 			}
-			got := map[string]string{}
-			reply := ask(t, newDesk(t), true, m).reply
-			for code := range reply.Options {
-				got[dhcpv4.GenericOptionCode(code).String()] = ""
-			}
-			_ = got
-			if diff := cmp.Diff(want, describeOptions(reply)); diff != "" {
+			if diff := cmp.Diff(want, ask(t, newDesk(t), true, m).reply.Options); diff != "" {
 				t.Errorf("options (-want +got):\n%s", diff)
 			}
 		})
 	}
+}
+
+func TestInformPromisesNothing(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	reply := ask(t, d, true, lwip(dhcpv4.MessageTypeInform, client, has("10.83.0.55"))).reply
+	for _, code := range []uint8{51, 58, 59} {
+		if _, ok := reply.Options[code]; ok {
+			t.Errorf("option %d in the answer to an INFORM", code)
+		}
+	}
+	if y := address(reply.YourIPAddr); y.IsValid() {
+		t.Errorf("yiaddr %s in the answer to an INFORM", y)
+	}
+	if n := d.leases.Counts(epoch)[0].Used; n != 0 {
+		t.Errorf("an INFORM took %d addresses", n)
+	}
+}
+
+func TestARefusalSaysNothingOfTheNetwork(t *testing.T) {
+	t.Parallel()
+	reply := ask(t, newDesk(t), true, lwip(dhcpv4.MessageTypeRequest, client, wants("192.168.1.5"), relayed("10.83.0.60"))).reply
+	want := dhcpv4.Options{53: {6}, 54: {10, 83, 0, 1}, 61: {1, 0x60, 0x15, 0x92, 0x41, 0, 7}, 82: {1, 2, 'p', '4'}}
+	if diff := cmp.Diff(want, reply.Options); diff != "" {
+		t.Errorf("options (-want +got):\n%s", diff)
+	}
+	if !reply.IsBroadcast() {
+		t.Error("the relay is not told to broadcast it (RFC 2131, 4.3.2)")
+	}
+}
+
+func TestAClientThatDoesNotHearItsOfferGetsItBroadcast(t *testing.T) {
+	t.Parallel()
+	var r repeats
+	now := epoch
+	q := query{DHCPv4: lwip(dhcpv4.MessageTypeDiscover, client), kind: dhcpv4.MessageTypeDiscover, hw: client}
+	var got []int
+	for range 3 {
+		got = append(got, r.count(q, now))
+		now = now.Add(time.Second)
+	}
+	q.TransactionID = dhcpv4.TransactionID{9} // it begins anew
+	got = append(got, r.count(q, now), r.count(q, now.Add(time.Hour)))
+	if diff := cmp.Diff([]int{0, 1, 2, 0, 0}, got); diff != "" {
+		t.Errorf("repeats (-want +got):\n%s", diff)
+	}
+	q.repeats = tries
+	if to := routeOf(q, &dhcpv4.DHCPv4{YourIPAddr: netIP(ip("10.83.0.20")), Options: dhcpv4.OptionsFromList(dhcpv4.OptMessageType(dhcpv4.MessageTypeOffer))}); to.way != toAll {
+		t.Errorf("after %d repeats it goes %v", tries, to)
+	}
+	for n := range 3 * maxRepeats {
+		q.hw = charger.MAC{2, 0, 0, 0, byte(n >> 8), byte(n)}
+		r.count(q, now)
+	}
+	if len(r.last) > maxRepeats {
+		t.Errorf("%d clients are remembered, at most %d should be", len(r.last), maxRepeats)
+	}
+}
+
+// FuzzAnswer sends any packet: the reply is valid or there is none, and nobody
+// is given what is not of the pool or somebody else's.
+func FuzzAnswer(f *testing.F) {
+	for _, m := range []*dhcpv4.DHCPv4{
+		lwip(dhcpv4.MessageTypeDiscover, client),
+		lwip(dhcpv4.MessageTypeRequest, client, wants("10.83.0.20"), toServer("10.83.0.1")),
+		lwip(dhcpv4.MessageTypeRequest, client, has("10.83.0.20"), broadcast),
+		lwip(dhcpv4.MessageTypeRelease, client, has("10.83.0.20")),
+		lwip(dhcpv4.MessageTypeDecline, client, wants("10.83.0.20")),
+		lwip(dhcpv4.MessageTypeInform, client, has("10.83.0.50")),
+		lwip(dhcpv4.MessageTypeDiscover, client, relayed("10.83.0.60")),
+	} {
+		f.Add(m.ToBytes(), true)
+	}
+	d := newDesk(f)
+	ask(f, d, true, lwip(dhcpv4.MessageTypeRequest, other, wants("10.83.0.21")))
+	f.Fuzz(func(t *testing.T, packet []byte, known bool) {
+		q, drop := parse(packet, d.Network)
+		if drop != fine {
+			return
+		}
+		q.known = known
+		a := d.answer(q, epoch)
+		if a.reply == nil {
+			return
+		}
+		wire := a.reply.ToBytes()
+		r, err := dhcpv4.FromBytes(wire)
+		if err != nil || r.OpCode != dhcpv4.OpcodeBootReply || r.TransactionID != q.TransactionID {
+			t.Fatalf("an invalid reply: %v, %v", r, err)
+		}
+		if yours := address(r.YourIPAddr); yours.IsValid() {
+			b, bound := d.leases.At(yours)
+			if !d.Gateway.Contains(yours) || yours == d.Gateway.Addr() || yours == lastOf(d.Gateway) || bound && b.HW != q.hw {
+				t.Fatalf("%s was given %s, which belongs to %x", q.hw, yours, b.HW)
+			}
+		}
+		if to := a.route.to.Addr(); a.route.way != toAll && !d.Gateway.Contains(to) {
+			t.Fatalf("an answer leaves the network, to %s", to)
+		}
+		if len(a.fields) > 0 {
+			event.New(event.Options{Keep: 1}).Say(a.kind, a.fields...)
+		}
+		datagram(netip.AddrPortFrom(d.Gateway.Addr(), 67), a.route.to, wire)
+	})
 }

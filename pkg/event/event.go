@@ -123,6 +123,9 @@ type Record struct {
 	Suppressed int
 }
 
+// Advice returns the kind's advice, with the fields' values filled in.
+func (r Record) Advice() string { return fill(r.Kind.Advice, r) }
+
 // Field returns the value of the field named key, or "".
 func (r Record) Field(key string) string {
 	for _, f := range r.Fields {

@@ -75,19 +75,19 @@ func TestRepetitionIsHeldBackAndCounted(t *testing.T) {
 	var out bytes.Buffer
 	log := newLog(c, &out)
 	for range 5 {
-		log.Say(event.ChargerOffline, event.MAC(mac), event.F("STAGE", "cloud"))
-		c.now = c.now.Add(time.Minute)
+		log.Say(event.PanicRecovered, event.MAC(mac), event.F("SERVICE", "dhcp"))
+		c.now = c.now.Add(10 * time.Second)
 	}
-	log.Say(event.ChargerOffline, event.MAC([6]byte{2, 0, 0, 0, 0, 9}), event.F("STAGE", "cloud")) // somebody else's story
+	log.Say(event.PanicRecovered, event.MAC([6]byte{2, 0, 0, 0, 0, 9}), event.F("SERVICE", "dhcp")) // somebody else's story
 	c.now = c.now.Add(10 * time.Minute)
-	log.Say(event.ChargerOffline, event.MAC(mac), event.F("STAGE", "cloud"))
+	log.Say(event.PanicRecovered, event.MAC(mac), event.F("SERVICE", "dhcp"))
 	if n := strings.Count(out.String(), "\n"); n != 3 {
 		t.Errorf("%d lines, want 3:\n%s", n, out.String())
 	}
 	if !strings.Contains(out.String(), "(4 more like this since the last one)") {
 		t.Errorf("the four held back are not told:\n%s", out.String())
 	}
-	if n := log.Counts()[event.ChargerOffline]; n != 7 {
+	if n := log.Counts()[event.PanicRecovered]; n != 7 {
 		t.Errorf("counted %d, want 7", n)
 	}
 }
@@ -96,7 +96,7 @@ func TestMemoryOfRepetitionIsBounded(t *testing.T) {
 	c := &clock{time.Unix(1000, 0)}
 	log := event.New(event.Options{Now: c.Now})
 	for i := range 100_000 {
-		log.Say(event.ChargerOffline, event.MAC([6]byte{2, 0, 0, byte(i >> 16), byte(i >> 8), byte(i)}))
+		log.Say(event.PanicRecovered, event.MAC([6]byte{2, 0, 0, byte(i >> 16), byte(i >> 8), byte(i)}))
 	}
 	if n := event.Limits(log); n > 4096 {
 		t.Errorf("%d strangers are remembered, want at most 4096", n)
@@ -161,6 +161,14 @@ func TestLevelHoldsBackFromSinksOnly(t *testing.T) {
 	log.Say(event.DaemonReady)
 	if out.Len() == 0 {
 		t.Error("info is still held back")
+	}
+}
+
+func TestAdviceNamesTheCharger(t *testing.T) {
+	var out bytes.Buffer
+	newLog(&clock{}, &out).Say(event.ChargerOffline, event.MAC(mac), event.F("SINCE", 5*time.Minute), event.F("STAGE", "cloud"))
+	if want := "Run: chargegate charger P1-07."; !strings.Contains(out.String(), want) {
+		t.Errorf("%q does not say %q", out.String(), want)
 	}
 }
 

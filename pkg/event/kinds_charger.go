@@ -16,12 +16,16 @@ var (
 		Text:    "{CHARGER} is online: it talks with the cloud",
 		Explain: "The charger holds a conversation with the Zaptec cloud on port 8883 and bytes went both ways.",
 	}
+	ChargerBack = &Kind{
+		ID: "charger-back", Level: Debug,
+		Text:    "{CHARGER} talks with the cloud again, after {AFTER}",
+		Explain: "The charger's conversation with the cloud ended and another one began soon. Once a week that is normal: its password for the cloud lasts 7 days.",
+	}
 	ChargerOffline = &Kind{
 		ID: "charger-offline", Level: Warning,
-		Text:    "{CHARGER} has lost the cloud; it has come as far as: {STAGE}",
-		Explain: "The charger's last conversation with the cloud has ended. A charger reconnects by itself after 10 s or more; one reconnect a week is normal, because its password for the cloud lasts 7 days.",
-		Advice:  "If charger-online does not follow within 5 minutes, run: chargegate charger {CHARGER}.",
-		Every:   10 * minute,
+		Text:    "{CHARGER} has been without the cloud for {SINCE}; it has come as far as: {STAGE}",
+		Explain: "The charger's last conversation with the cloud ended, and no other has begun for five minutes, though a healthy charger calls again after 10 s to 4 minutes. In a load-balanced installation it goes on charging offline after six minutes (F-6).",
+		Advice:  "Run: chargegate charger {CHARGER}. It says what is missing.",
 	}
 	InventoryLoaded = &Kind{
 		ID: "inventory-loaded", Level: Info,
@@ -36,4 +40,4 @@ var (
 	}
 )
 
-var chargerKinds = []*Kind{ChargerOnline, ChargerOffline, InventoryLoaded, InventoryFault}
+var chargerKinds = []*Kind{ChargerOnline, ChargerBack, ChargerOffline, InventoryLoaded, InventoryFault}

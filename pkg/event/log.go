@@ -19,7 +19,7 @@ type Who func(mac [6]byte, ip netip.Addr) Subject
 // and must not wait for a slow reader.
 type Sink interface{ Write(Record) }
 
-// Options shape a Log. The zero value says info and above, knows nobody, and
+// Options shape a Log. The zero value says everything, knows nobody, and
 // keeps nothing.
 type Options struct {
 	Level Level            // the lowest level that reaches the sinks

@@ -22,7 +22,7 @@ type textSink struct{ w io.Writer }
 func (s textSink) Write(r Record) {
 	line := fmt.Sprintf("%s %-7s %s%s", r.Time.Format("15:04:05.000"), r.Kind.Level, r.Message, more(r))
 	if r.Kind.Advice != "" && r.Kind.Level >= Warning {
-		line += ". " + r.Kind.Advice
+		line += ". " + r.Advice()
 	}
 	fmt.Fprintf(s.w, "%s [%s]\n", line, r.Kind.ID)
 }
@@ -52,7 +52,7 @@ func fields(r Record) map[string]string {
 		"SYSLOG_IDENTIFIER": "chargegated",
 	}
 	if r.Kind.Advice != "" {
-		m["ADVICE"] = r.Kind.Advice
+		m["ADVICE"] = r.Advice()
 	}
 	if r.Suppressed > 0 {
 		m["SUPPRESSED"] = strconv.Itoa(r.Suppressed)

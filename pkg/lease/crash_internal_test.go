@@ -170,7 +170,7 @@ func TestWhateverWasConfirmedSurvivesThePowerCut(t *testing.T) {
 func (w *witness) resolve(table *Table) {
 	clear(w.unsure)
 	clear(w.promised)
-	for _, b := range table.All(epoch.Add(-24*time.Hour)) {
+	for _, b := range table.All(epoch.Add(-24 * time.Hour)) {
 		w.promised[w.key(b.Network, number(b.HW))] = b.Addr
 	}
 }

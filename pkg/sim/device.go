@@ -26,6 +26,7 @@ type device struct {
 	mac   [6]byte
 	index int
 	link  netlink.Link
+	addr  *netlink.Addr // nil: none
 }
 
 // newDevice makes a device on the wire called parent, in the program's own
@@ -59,6 +60,7 @@ func (d *device) take(b Binding) error {
 	if err := netlink.AddrReplace(d.link, addr); err != nil {
 		return fmt.Errorf("giving %s the address %s: %w", d.name, b.Addr, err)
 	}
+	d.addr = addr
 	near := &netlink.Route{
 		LinkIndex: d.index, Dst: ipNet(b.Addr.Masked()), Src: b.Addr.Addr().AsSlice(),
 		Scope: netlink.SCOPE_LINK, Priority: d.index,
@@ -83,17 +85,15 @@ func (d *device) know(router netip.Addr, mac net.HardwareAddr) error {
 	return netlink.NeighSet(&netlink.Neigh{LinkIndex: d.index, State: netlink.NUD_PERMANENT, IP: router.AsSlice(), HardwareAddr: mac})
 }
 
-// drop takes every address, and with them the routes, from the device.
+// drop takes the address, and with it the routes, from the device.
 func (d *device) drop() error {
-	addrs, err := netlink.AddrList(d.link, netlink.FAMILY_V4)
-	if err != nil {
-		return fmt.Errorf("reading the addresses of %s: %w", d.name, err)
+	if d.addr == nil {
+		return nil
 	}
-	for _, a := range addrs {
-		if err := netlink.AddrDel(d.link, &a); err != nil {
-			return fmt.Errorf("taking %s from %s: %w", a.IPNet, d.name, err)
-		}
+	if err := netlink.AddrDel(d.link, d.addr); err != nil {
+		return fmt.Errorf("taking %s from %s: %w", d.addr.IPNet, d.name, err)
 	}
+	d.addr = nil
 	return nil
 }
 

@@ -93,10 +93,10 @@ func (g *Garage) build(ctx context.Context) (err error) {
 	if err := g.makeChargers(); err != nil {
 		return err
 	}
-	if err := g.Gateway.Synchronised(ctx); err != nil {
+	if err := g.Gateway.WaitClock(ctx, true); err != nil {
 		return err
 	}
-	o.say("the gateway: its clock is synchronised")
+	o.say("the gateway: the daemon knows the time")
 	return nil
 }
 
@@ -212,17 +212,28 @@ func (g *Garage) Online() bool {
 // api.zaptec.com.
 func (v View) Well() bool { return v.Stage == OK && v.Served > 0 }
 
-// WaitOnline waits until every charger is well. The error names who is not.
+// told is how many chargers that are not online an error names.
+const told = 5
+
+// WaitOnline waits until every charger is well. The error names the first who
+// are not.
 func (g *Garage) WaitOnline(ctx context.Context) error {
 	err := waitFor(ctx, "the chargers to be online", nil, g.Online)
 	if err == nil {
 		return nil
 	}
-	all := []error{err}
+	all, rest := []error{err}, 0
 	for _, v := range g.Views() {
-		if !v.Well() {
+		switch {
+		case v.Well():
+		case len(all) > told:
+			rest++
+		default:
 			all = append(all, fmt.Errorf("%s stands at %s: %s", v.Name, v.Stage, v.Trouble))
 		}
+	}
+	if rest > 0 {
+		all = append(all, fmt.Errorf("and %d more", rest))
 	}
 	return errors.Join(all...)
 }

@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -192,11 +193,21 @@ func (g *Gateway) StopClock() {
 	g.Clock = nil
 }
 
-// Synchronised waits until chronyd itself says that the time is known.
-func (g *Gateway) Synchronised(ctx context.Context) error {
-	return waitFor(ctx, "the gateway's clock", g.Clock, func() bool {
-		said, err := g.chronyc(ctx, "tracking")
-		return err == nil && strings.Contains(said, "Leap status     : Normal")
+// WaitClock waits until the daemon says that the time is known, or that it is
+// not known.
+func (g *Gateway) WaitClock(ctx context.Context, known bool) error {
+	what := "the daemon to know the time"
+	if !known {
+		what = "the daemon to know that it does not know the time"
+	}
+	return waitFor(ctx, what, g.Daemon, func() bool {
+		text, err := g.Tool(ctx, "status", "-json")
+		var answer struct {
+			Clock struct {
+				Synchronised bool `json:"synchronised"`
+			} `json:"clock"`
+		}
+		return err == nil && json.Unmarshal([]byte(text), &answer) == nil && answer.Clock.Synchronised == known
 	})
 }
 

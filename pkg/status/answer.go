@@ -42,6 +42,7 @@ type Chargers struct {
 // clock of this box, which may have been wrong then (F-12); the ages are not.
 type Charger struct {
 	charger.Status
+	StageAge       *Seconds `json:"stage_age_seconds,omitempty"`     // how long it has been at its stage
 	LastSeenAge    *Seconds `json:"last_seen_age_seconds,omitempty"` // absent: never seen
 	RefusedAge     *Seconds `json:"refused_age_seconds,omitempty"`
 	UnreachableAge *Seconds `json:"unreachable_age_seconds,omitempty"`

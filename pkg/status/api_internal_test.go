@@ -53,8 +53,8 @@ func TestStatus(t *testing.T) {
 		},
 	}
 	moving := cmp.Options{
-		cmpopts.IgnoreFields(Status{}, "Started", "Uptime"), cmpopts.IgnoreFields(charger.Status{}, "LastSeen", "Advice"),
-		cmpopts.IgnoreFields(Charger{}, "LastSeenAge"), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}),
+		cmpopts.IgnoreFields(Status{}, "Started", "Uptime"), cmpopts.IgnoreFields(charger.Status{}, "Since", "LastSeen", "Advice"),
+		cmpopts.IgnoreFields(Charger{}, "StageAge", "LastSeenAge"), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}),
 	}
 	if diff := cmp.Diff(want, got, moving); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)
@@ -207,7 +207,7 @@ func TestEventsCanBeFollowed(t *testing.T) {
 func TestAdviceNamesTheCharger(t *testing.T) {
 	t.Parallel()
 	h := newHouse(twoChargers())
-	h.log.Say(event.ChargerOffline, event.MAC(mac7), event.F("STAGE", "cloud"))
+	h.log.Say(event.ChargerOffline, event.MAC(mac7), event.F("SINCE", "5m"), event.F("STAGE", "cloud"))
 	var got ChargerDetail
 	h.open(t).get("/v1/charger/P1-07", &got)
 	if len(got.Events) != 1 || strings.Contains(got.Events[0].Advice, "{") || !strings.Contains(got.Events[0].Advice, "P1-07") {

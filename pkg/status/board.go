@@ -16,7 +16,7 @@ const crowded = 80
 
 // status is the whole board.
 func (s *Server) status(now time.Time) Status {
-	all := s.all(now)
+	all := s.src.Book.All(now)
 	st := Status{
 		Site: s.src.Site, Version: s.src.Version, Started: s.src.Started, Uptime: Seconds(now.Sub(s.src.Started)),
 		Networks: s.networks(now), Rules: s.src.List.Rules(), Summary: charger.Summary(all), Chargers: dress(all, now),
@@ -36,19 +36,6 @@ func (s *Server) status(now time.Time) Status {
 	st.Attention = append(st.Attention, attention(st)...)
 	st.OK = len(st.Attention) == 0
 	return st
-}
-
-// all is what the book says of everybody. Without an inventory everybody counts
-// as a charger.
-func (s *Server) all(now time.Time) []charger.Status {
-	all := s.src.Book.All(now)
-	if s.src.Book.Inventory("") > 0 {
-		return all
-	}
-	for i := range all {
-		all[i].Known = true
-	}
-	return all
 }
 
 // networks joins what is configured with how it is.
@@ -122,7 +109,7 @@ func attention(st Status) []string {
 func dress(all []charger.Status, now time.Time) []Charger {
 	out := make([]Charger, len(all))
 	for i, c := range all {
-		out[i] = Charger{c, age(c.LastSeen, now), age(c.RefusedAt, now), age(c.FailedAt, now)}
+		out[i] = Charger{c, age(c.Since, now), age(c.LastSeen, now), age(c.RefusedAt, now), age(c.FailedAt, now)}
 	}
 	return out
 }

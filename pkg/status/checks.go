@@ -27,7 +27,7 @@ func checkUplink(u Uplink) finding {
 	case u.Lost > 0:
 		return warn("Names are still answered. If it lasts, remove the dead server where the uplink gets its settings.", "%d of %d DNS servers do not answer", u.Lost, u.Servers)
 	}
-	return pass("%s", plural(u.Servers, "server answers", "servers answer"))
+	return pass("%s, and none fails", plural(u.Servers, "server is asked", "servers are asked"))
 }
 
 func checkPool(p PoolUse) finding {

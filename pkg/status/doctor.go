@@ -55,7 +55,15 @@ type examination struct {
 func (s *Server) doctor(ctx context.Context, emit func(Check)) Doctor {
 	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 	defer cancel()
-	list := s.examinations(time.Now())
+	// Outwards first: it tells the resolver, too, which servers answer.
+	checks := s.examineAll(ctx, s.outwards(time.Now()), emit)
+	checks = append(checks, s.examineAll(ctx, s.inwards(time.Now()), emit)...)
+	s.sayFindings(checks)
+	return Doctor{OK: !slices.ContainsFunc(checks, func(c Check) bool { return c.Result != Pass }), Checks: checks}
+}
+
+// examineAll makes some checks at the same time.
+func (s *Server) examineAll(ctx context.Context, list []examination, emit func(Check)) []Check {
 	checks := make([]Check, len(list))
 	done := make([]chan struct{}, len(list))
 	turns := make(chan struct{}, atOnce)
@@ -76,8 +84,7 @@ func (s *Server) doctor(ctx context.Context, emit func(Check)) Doctor {
 			emit(checks[i])
 		}
 	}
-	s.sayFindings(checks)
-	return Doctor{OK: !slices.ContainsFunc(checks, func(c Check) bool { return c.Result != Pass }), Checks: checks}
+	return checks
 }
 
 // examine makes one check, within its time.
@@ -110,36 +117,44 @@ func (s *Server) sayFindings(checks []Check) {
 		event.F("FAILED", orElse(strings.Join(failed, ", "), "none")))
 }
 
-// examinations lists what there is to check, from the box outwards and then
-// towards the chargers. What main gave no source for is left out.
-func (s *Server) examinations(now time.Time) []examination {
+// known makes an examination of what is known already.
+func known(name string, f finding) examination {
+	return examination{name, func(context.Context) finding { return f }}
+}
+
+// outwards lists the checks of this box and its way out. What main gave no
+// source for is left out.
+func (s *Server) outwards(now time.Time) []examination {
 	st := s.status(now)
 	var list []examination
-	add := func(name string, f finding) {
-		list = append(list, examination{name, func(context.Context) finding { return f }})
-	}
 	sure := true
 	if st.Clock != nil {
 		sure = st.Clock.Synchronised
-		add("clock", checkClock(*st.Clock))
+		list = append(list, known("clock", checkClock(*st.Clock)))
 	}
+	return append(list, s.ways(st.Rules, sure)...)
+}
+
+// inwards lists the checks of what the rooms know of themselves and of the
+// chargers.
+func (s *Server) inwards(now time.Time) []examination {
+	st := s.status(now)
+	var list []examination
 	if st.Uplink != nil {
-		add("dns servers", checkUplink(*st.Uplink))
+		list = append(list, known("dns servers", checkUplink(*st.Uplink)))
 	}
-	list = append(list, s.outward(st.Rules, sure)...)
 	for _, n := range st.Networks {
 		if n.Pool != nil {
-			add("addresses "+n.Name, checkPool(*n.Pool))
+			list = append(list, known("addresses "+n.Name, checkPool(*n.Pool)))
 		}
 		if n.Radio != nil {
-			add("radio "+n.Name, checkRadio(*n.Radio, s.src.Book.Inventory(n.Name), s.src.Book.NameOf))
+			list = append(list, known("radio "+n.Name, checkRadio(*n.Radio, s.src.Book.Inventory(n.Name), s.src.Book.NameOf)))
 		}
 	}
 	inventory := s.src.Book.Inventory("")
-	add("inventory", checkInventory(st.Chargers, inventory))
+	list = append(list, known("inventory", checkInventory(st.Chargers, inventory)))
 	if inventory > 0 {
-		add("strangers", checkStrangers(st.Chargers))
+		list = append(list, known("strangers", checkStrangers(st.Chargers)))
 	}
-	add("chargers", checkChargers(st.Chargers))
-	return list
+	return append(list, known("chargers", checkChargers(st.Chargers)))
 }

@@ -39,7 +39,7 @@ func TestChecks(t *testing.T) {
 		{"no dns server", checkUplink(Uplink{}), Fail, "there is no DNS server to ask"},
 		{"no dns server answers", checkUplink(Uplink{Servers: 2, Lost: 2, Problem: "i/o timeout"}), Fail, "none of 2 DNS servers answers: i/o timeout"},
 		{"one of two answers", checkUplink(Uplink{Servers: 2, Lost: 1}), Warn, "1 of 2 DNS servers do not answer"},
-		{"all answer", checkUplink(Uplink{Servers: 1}), Pass, "1 server answers"},
+		{"all answer", checkUplink(Uplink{Servers: 1}), Pass, "1 server is asked, and none fails"},
 		{"a pool with room", checkPool(PoolUse{Size: 32, Used: 12, StrangerSize: 8, StrangerUsed: 1}), Pass, "12 of 32 addresses are taken; strangers have 1 of 8"},
 		{"a pool nearly full", checkPool(PoolUse{Size: 10, Used: 8, StrangerSize: 8}), Warn, "8 of 10 addresses are taken; strangers have 0 of 8"},
 		{"a pool that is full", checkPool(PoolUse{Size: 10, Used: 10, StrangerSize: 8}), Fail, "10 of 10 addresses are taken; strangers have 0 of 8: the next charger gets none"},

@@ -1,7 +1,6 @@
 package status
 
 import (
-	"strings"
 	"time"
 
 	"chargegate/pkg/event"
@@ -60,13 +59,11 @@ func show(r event.Record, now time.Time) Event {
 		Seq: r.Seq, Time: r.Time, Age: Seconds(max(0, now.Sub(r.Time))), Event: r.Kind.ID, Level: r.Kind.Level.String(),
 		Message: r.Message, Suppressed: r.Suppressed, Fields: map[string]string{},
 	}
-	values := make([]string, 0, 2*len(r.Fields))
 	for _, f := range r.Fields {
 		e.Fields[f.Key] = f.Value
-		values = append(values, "{"+f.Key+"}", f.Value)
 	}
 	if r.Kind.Level >= event.Warning {
-		e.Advice = strings.NewReplacer(values...).Replace(r.Kind.Advice)
+		e.Advice = r.Advice()
 	}
 	return e
 }

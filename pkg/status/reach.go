@@ -18,15 +18,15 @@ import (
 // attemptTimeout bounds each address of a name.
 const attemptTimeout = 4 * time.Second
 
-// outward lists the checks of every allowed name: that it resolves, and that it
+// ways lists the checks of every allowed name: that it resolves, and that it
 // can be reached on each of its ports. Patterns name nothing that could be
 // asked for. sure says whether the clock is right, without which no
 // certificate can be judged.
-func (s *Server) outward(rules []policy.Rule, sure bool) []examination {
+func (s *Server) ways(rules []policy.Rule, sure bool) []examination {
 	if s.src.LookupNetIP == nil {
 		return nil
 	}
-	var names, ways []examination
+	var names, out []examination
 	had := map[string]bool{}
 	for _, r := range rules {
 		if strings.HasPrefix(r.Name, "*.") {
@@ -40,11 +40,11 @@ func (s *Server) outward(rules []policy.Rule, sure bool) []examination {
 			at := net.JoinHostPort(r.Name, strconv.Itoa(int(port)))
 			if !had[at] {
 				had[at] = true
-				ways = append(ways, examination{"way " + at, func(ctx context.Context) finding { return s.checkWay(ctx, r, port, sure) }})
+				out = append(out, examination{"way " + at, func(ctx context.Context) finding { return s.checkWay(ctx, r, port, sure) }})
 			}
 		}
 	}
-	return append(names, ways...)
+	return append(names, out...)
 }
 
 func (s *Server) checkName(ctx context.Context, name string) finding {

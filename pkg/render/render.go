@@ -1,6 +1,7 @@
 // Package render turns one configuration into the files of the programs that
-// prepare the way for chargegated: nftables, hostapd and systemd-networkd. The
-// files are text that a technician can read, with the reason beside each line.
+// prepare the way for chargegated: nftables, hostapd and systemd-networkd, and
+// the line that keeps NetworkManager away from the chargers. The files are text
+// that a technician can read, with the reason beside each line.
 //
 // It decides nothing that the configuration does not say, and it leaves to
 // others who loads the files (the units in systemd/) and who answers the packets
@@ -25,7 +26,8 @@ const Dir = "/run/chargegate-rendered"
 // A File is one rendered file.
 type File struct {
 	// Path is relative, with slashes: nftables.conf, hostapd-P1.conf,
-	// hostapd-P1.env, networkd/10-chargegate-P1.network.
+	// hostapd-P1.env, networkd/10-chargegate-P1.network,
+	// networkmanager/10-chargegate.conf.
 	Path string
 	// Mode is 0600 where the file holds a passphrase.
 	Mode    fs.FileMode
@@ -44,6 +46,7 @@ func Files(cfg *config.Config) ([]File, error) {
 	}
 	p := printer{sheets: sheets}
 	p.print("nftables.conf", 0o644, "nftables.tmpl", newRuleset(cfg))
+	p.print("networkmanager/10-chargegate.conf", 0o644, "networkmanager.tmpl", cfg)
 	for _, n := range cfg.Networks {
 		p.print("networkd/10-chargegate-"+n.Name+".network", 0o644, "networkd.tmpl", n)
 		if n.Radio != nil {

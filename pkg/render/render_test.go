@@ -123,11 +123,11 @@ func TestFilesAreAsPromised(t *testing.T) {
 				}
 			}
 			want := map[string][]string{
-				"wide": {"nftables.conf",
+				"wide": {"nftables.conf", "networkmanager/10-chargegate.conf",
 					"networkd/10-chargegate-P1.network", "hostapd-P1.conf", "hostapd-P1.env",
 					"networkd/10-chargegate-P2-east.network", "hostapd-P2-east.conf", "hostapd-P2-east.env",
 					"networkd/10-chargegate-P3.network"},
-				"small": {"nftables.conf", "networkd/10-chargegate-P1.network"},
+				"small": {"nftables.conf", "networkmanager/10-chargegate.conf", "networkd/10-chargegate-P1.network"},
 			}[name]
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("files (-want +got):\n%s", diff)
@@ -167,7 +167,7 @@ func TestWriteTouchesOnlyWhatDiffers(t *testing.T) {
 		}
 		return strings.Join(changed, " ")
 	}
-	if got := write(small); got != "nftables.conf networkd/10-chargegate-P1.network" {
+	if got := write(small); got != "nftables.conf networkmanager/10-chargegate.conf networkd/10-chargegate-P1.network" {
 		t.Errorf("first: %q", got)
 	}
 	if got := write(small); got != "" {

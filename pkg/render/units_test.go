@@ -80,7 +80,7 @@ func TestUnitsAreUnderstood(t *testing.T) {
 // TestUnitsAndRenderAgree: the units look where render writes.
 func TestUnitsAndRenderAgree(t *testing.T) {
 	for unit, words := range map[string][]string{
-		"chargegate-prepare.service":  {"-out " + render.Dir + "\n", render.Dir + "/networkd/.", "RuntimeDirectory=" + filepath.Base(render.Dir)},
+		"chargegate-prepare.service":  {"-out " + render.Dir + "\n", render.Dir + "/networkd/.", render.Dir + "/networkmanager/10-chargegate.conf", "RuntimeDirectory=" + filepath.Base(render.Dir)},
 		"chargegate-firewall.service": {render.Dir + "/nftables.conf"},
 		"chargegate-ap@.service":      {render.Dir + "/hostapd-%i.conf", render.Dir + "/hostapd-%i.env"},
 	} {

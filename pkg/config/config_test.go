@@ -3,6 +3,7 @@ package config_test
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -246,5 +247,18 @@ func TestLoadSaysWhyTheFileCannotBeRead(t *testing.T) {
 	var faults config.Faults
 	if !errors.As(err, &faults) || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("%T %v", err, err)
+	}
+}
+
+func TestAllChargersMayCallAtOnceAfterAPowerCut(t *testing.T) {
+	for chargers, want := range map[int]int{16: 512, 192: 512, 250: 628, 1000: 2128} {
+		text := fmt.Sprintf("[site]\nname = \"x\"\n[[network]]\nname = \"P1\"\ninterface = \"eth1\"\nchargers = %d\n[uplink]\ninterface = \"eth0\"\n", chargers)
+		cfg, err := config.Parse([]byte(text), "x.toml", config.Env{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cfg.Egress.Total != want {
+			t.Errorf("%d chargers may hold %d conversations, want %d", chargers, cfg.Egress.Total, want)
+		}
 	}
 }

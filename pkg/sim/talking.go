@@ -43,13 +43,15 @@ func (c *Charger) talk(ctx context.Context, b Binding) error {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.NetConn().Close() })()
 	heard := make(chan mqttHeard)
-	gone := make(chan struct{})
-	defer close(gone)
-	done := make(chan struct{})
-	defer func() { conn.NetConn().Close(); <-done }()
+	gone, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
 		listenMQTT(conn, heard, gone)
+	}()
+	defer func() {
+		conn.NetConn().Close()
+		close(gone)
+		<-done
 	}()
 	if _, err := conn.Write(connectPacket(c.Serial, c.habits.KeepAlive, password(time.Now()))); err != nil {
 		return fmt.Errorf("greeting the hub: %w", err)

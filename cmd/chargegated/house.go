@@ -75,7 +75,7 @@ func (h *house) furnish() error {
 		return fmt.Errorf("making the directory for sockets: %w", err)
 	}
 	cfg.Tell(log)
-	told := newNews(log)
+	told := newNews(log, h.began)
 	h.book = charger.NewBook(h.inventory(cfg), func(c charger.Charger, from, to charger.Stage) { told.moved(c, from, to, time.Now()) })
 	told.book = h.book
 	log.SetWho(h.who)
@@ -115,7 +115,7 @@ func (h *house) serve(ctx context.Context) error {
 		Log:    h.log,
 		Alive:  h.names.Ask,
 		Status: func() string { return charger.Summary(h.book.All(time.Now())) },
-		Ready:  func() { h.log.Say(event.DaemonReady, event.F("TOOK", time.Since(h.began))) },
+		Ready:  h.ready,
 	}, h.services...)
 	if err != nil {
 		h.log.Say(event.DaemonFailed, event.Err(err))

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"io"
-	"sync"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/journal"
 
@@ -16,22 +16,31 @@ const keep = 2000
 
 // openLog makes the log in the form that the configuration asks for: by itself
 // the journal where stderr is the journal's, else text. What it returns second
-// writes out what is queued and must be called last.
+// writes out what is queued, within a moment, and must be called last.
 func openLog(c config.Log, w io.Writer) (*event.Log, func()) {
-	o := event.Options{Level: c.Level, Keep: keep}
 	format := c.Format
 	if under, _ := journal.StderrIsJournalStream(); under && (format == "auto" || format == "") {
 		format = "journal"
 	}
+	sink := event.Text(w)
 	switch format {
 	case "journal":
-		j := event.NewJournal()
-		ctx, stop := context.WithCancel(context.Background())
-		var wg sync.WaitGroup
-		wg.Go(func() { j.Run(ctx) })
-		return event.New(o, j), func() { stop(); wg.Wait() }
+		sink = event.Journal()
 	case "json":
-		return event.New(o, event.JSON(w)), func() {}
+		sink = event.JSON(w)
 	}
-	return event.New(o, event.Text(w)), func() {}
+	queue := event.NewQueue(sink)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		queue.Run(ctx)
+	}()
+	return event.New(event.Options{Level: c.Level, Keep: keep}, queue), func() {
+		stop()
+		select {
+		case <-ended:
+		case <-time.After(time.Second): // whoever reads the log is stuck; we are leaving
+		}
+	}
 }

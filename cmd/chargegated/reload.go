@@ -14,18 +14,27 @@ import (
 // reloader waits for SIGHUP and takes over what can change while everything
 // stays open: the inventory, the allow-list on ports that the firewall hands
 // over already, the signal thresholds and the log level.
-type reloader struct{ house *house }
+type reloader struct {
+	house *house
+	hup   chan os.Signal
+}
 
-func (r *reloader) Name() string  { return "reload" }
-func (r *reloader) Listen() error { return nil }
+func (r *reloader) Name() string { return "reload" }
+
+// Listen takes over SIGHUP. It stays taken until the process ends: without a
+// taker the signal would kill it.
+func (r *reloader) Listen() error {
+	if r.hup == nil {
+		r.hup = make(chan os.Signal, 1)
+		signal.Notify(r.hup, syscall.SIGHUP)
+	}
+	return nil
+}
 
 func (r *reloader) Serve(ctx context.Context) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	for {
 		select {
-		case <-hup:
+		case <-r.hup:
 			r.house.reload()
 		case <-ctx.Done():
 			return nil

@@ -5,10 +5,13 @@ import (
 	"time"
 )
 
-// patience is how long a charger may stand on one step before that is worth a
-// sentence that asks somebody to act: the longest pause of a healthy charger is
+// callsAgain is the longest pause of a healthy charger that has lost the cloud:
 // the back-off of its MQTT client, 180 s and a third of it.
-const patience = 5 * time.Minute
+const callsAgain = 4 * time.Minute
+
+// toldOff is how many conversations in a row must end within seconds before the
+// cloud counts as the one that ends them.
+const toldOff = 3
 
 // recent is how long a refusal or a failed dial stays the likely cause.
 const recent = 15 * time.Minute
@@ -38,14 +41,15 @@ func advice(s Status, now time.Time) string {
 	case Time:
 		return "Knows the names but has not got the time: run chargegate doctor to see whether this box knows the time itself (Z-11)."
 	}
-	if s.Unreachable != "" && now.Sub(s.FailedAt) < recent {
-		return fmt.Sprintf("%s could not be reached from here: check the uplink of this box.", s.Unreachable)
-	}
-	if s.Sessions > 0 {
+	switch {
+	case s.Unreachable != "" && now.Sub(s.FailedAt) < recent:
+		return fmt.Sprintf("Could not reach %s. It tries again by itself; chargegate doctor tells whether the uplink is at fault.", s.Unreachable)
+	case s.Cut >= toldOff && now.Sub(s.CutAt) < recent:
+		return "The cloud ends its conversations within seconds: is the charger activated in the portal? If so, give Zaptec its serial number."
+	case s.Sessions > 0 && s.Talked.Before(s.Since):
 		return "Has opened a conversation with the cloud, and the cloud has not answered yet."
-	}
-	if s.Connects > 0 && now.Sub(s.LastSeen) < patience {
-		return "The cloud ends its conversations: is the charger activated in the portal? If so, give Zaptec its serial number."
+	case !s.Talked.IsZero() && now.Sub(s.Since) < callsAgain:
+		return "Has lost the cloud and calls again by itself within 4 minutes."
 	}
 	return "Has everything it needs but does not call the cloud. Check in the app that it is set up and that Communication mode is Wi-Fi (Z-15)."
 }

@@ -33,6 +33,10 @@ const (
 // Stages lists the ladder from the bottom up.
 func Stages() []Stage { return []Stage{Wifi, DHCP, DNS, Time, Cloud, OK} }
 
+// shortest is the least that a conversation with the cloud lasts when the cloud
+// has accepted the charger.
+const shortest = 15 * time.Second
+
 // maxStrangers bounds what is remembered of MACs that are not in the
 // inventory. The one that was silent longest makes room.
 const maxStrangers = 256
@@ -54,6 +58,7 @@ type seen struct {
 	talked     time.Time // last time bytes came back from the cloud
 
 	sessions    int // open conversations with the cloud (8883)
+	older       int // those from before the last boot: dead, unless bytes say otherwise
 	dayOf       int // year·1000+day of the year of today
 	up, down    int64
 	dayUp       int64
@@ -61,8 +66,10 @@ type seen struct {
 	connects    int       // conversations opened
 	refused     string    // the last thing that was refused
 	refusedAt   time.Time //
-	unreachable string    // the last allowed name that could not be reached
+	unreachable string    // which allowed name could not be reached, and how it failed
 	failedAt    time.Time
+	cut         int // conversations with the cloud that ended within seconds, in a row
+	cutAt       time.Time
 	signal      int // dBm, 0 unknown
 	stage       Stage
 	since       time.Time // when it came to stage
@@ -180,7 +187,8 @@ func (b *Book) Left(mac MAC, now time.Time) {
 func (b *Book) Asked(mac MAC, network, host string, now time.Time) {
 	b.note(mac, now, func(s *seen) {
 		s.network, s.host, s.booted = network, host, now
-		s.leased, s.resolved, s.timed, s.sessions = time.Time{}, time.Time{}, time.Time{}, 0
+		s.leased, s.resolved, s.timed = time.Time{}, time.Time{}, time.Time{}
+		s.older, s.sessions = s.older+s.sessions, 0
 	})
 }
 
@@ -197,6 +205,9 @@ func (b *Book) Leased(mac MAC, network string, addr netip.Addr, heard bool, now 
 			b.dropAddrLocked(mac, s)
 			s.addr = addr
 		}
+		if before, taken := b.byAddr[addr]; taken && before != mac {
+			b.seen[before].addr = netip.Addr{} // its binding had expired
+		}
 		b.byAddr[addr] = mac
 	})
 }
@@ -205,7 +216,7 @@ func (b *Book) Leased(mac MAC, network string, addr netip.Addr, heard bool, now 
 func (b *Book) Unleased(mac MAC, now time.Time) {
 	b.change(mac, now, func(s *seen) {
 		b.dropAddrLocked(mac, s)
-		s.addr, s.leased, s.resolved, s.timed, s.sessions = netip.Addr{}, time.Time{}, time.Time{}, time.Time{}, 0
+		s.addr, s.leased, s.resolved, s.timed = netip.Addr{}, time.Time{}, time.Time{}, time.Time{}
 	})
 }
 
@@ -247,16 +258,28 @@ func (b *Book) Moved(addr netip.Addr, cloud bool, up, down int64, now time.Time)
 		s.up, s.down, s.dayUp, s.dayDown = s.up+up, s.down+down, s.dayUp+up, s.dayDown+down
 		if cloud && down > 0 {
 			s.talked, s.unreachable = now, ""
+			if s.sessions == 0 { // it asked for an address anew and kept its conversation
+				s.sessions, s.older = s.older, 0
+			}
 		}
 	})
 }
 
-// Closed tells that a conversation ended that was Opened at opened. One from
-// before the charger's last boot ended with that boot.
+// Closed tells that a conversation ended that was Opened at opened.
 func (b *Book) Closed(addr netip.Addr, cloud bool, opened, now time.Time) {
 	b.atChange(addr, now, func(s *seen) {
-		if cloud && s.sessions > 0 && !opened.Before(s.booted) {
-			s.sessions--
+		if !cloud {
+			return
+		}
+		if opened.Before(s.booted) && s.older > 0 {
+			s.older--
+		} else {
+			s.sessions = max(0, s.sessions-1)
+		}
+		if now.Sub(opened) < shortest {
+			s.cut, s.cutAt = s.cut+1, now
+		} else {
+			s.cut = 0
 		}
 	})
 }
@@ -267,10 +290,11 @@ func (b *Book) Refused(addr netip.Addr, what string, now time.Time) {
 	b.noteAt(addr, now, func(s *seen) { s.refused, s.refusedAt = what, now })
 }
 
-// Unreachable tells that the charger at addr was let out but name did not
-// answer.
-func (b *Book) Unreachable(addr netip.Addr, name string, now time.Time) {
-	b.noteAt(addr, now, func(s *seen) { s.unreachable, s.failedAt = name, now })
+// Unreachable tells that the charger at addr was let out, but what it called
+// could not be reached, in words: "api.zaptec.com (no server takes the
+// connection)".
+func (b *Book) Unreachable(addr netip.Addr, what string, now time.Time) {
+	b.noteAt(addr, now, func(s *seen) { s.unreachable, s.failedAt = what, now })
 }
 
 // Heard tells that the charger at addr gave a sign of life.
@@ -374,8 +398,11 @@ type Status struct {
 	Down        int64      `json:"down_bytes"`
 	Refused     string     `json:"refused,omitempty"` // the last thing refused
 	RefusedAt   time.Time  `json:"refused_at,omitzero"`
-	Unreachable string     `json:"unreachable,omitempty"` // the last allowed name that did not answer
+	Unreachable string     `json:"unreachable,omitempty"` // the allowed name that did not answer last, and how
 	FailedAt    time.Time  `json:"unreachable_at,omitzero"`
+	Talked      time.Time  `json:"talked,omitzero"`   // when the cloud last answered
+	Cut         int        `json:"cut_conversations"` // with the cloud, ended within seconds, in a row
+	CutAt       time.Time  `json:"cut_conversation_at,omitzero"`
 	Advice      string     `json:"advice,omitempty"` // one sentence; empty when all is well
 }
 
@@ -424,6 +451,7 @@ func (b *Book) statusLocked(mac MAC, now time.Time) Status {
 			st.UpToday, st.DownToday = s.dayUp, s.dayDown
 		}
 		st.Refused, st.RefusedAt, st.Unreachable, st.FailedAt = s.refused, s.refusedAt, s.unreachable, s.failedAt
+		st.Talked, st.Cut, st.CutAt = s.talked, s.cut, s.cutAt
 	}
 	st.Advice = advice(st, now)
 	return st

@@ -159,6 +159,47 @@ func TestBindingFromDiskIsNotYetSeen(t *testing.T) {
 	}
 }
 
+// The Wi-Fi was gone for a moment: the charger asks for its address anew, and its
+// conversation lives on.
+func TestConversationThatOutlivesADiscover(t *testing.T) {
+	b, _ := climb()
+	b.Leased(p107, "P1", addr7, true, start)
+	b.Opened(addr7, true, start)
+	b.Moved(addr7, true, 1, 1, start)
+	b.Asked(p107, "P1", "Zaptec Go", start.Add(time.Minute))
+	b.Leased(p107, "P1", addr7, true, start.Add(time.Minute))
+	if s := stage(b, start.Add(time.Minute)); s.Stage != charger.DNS {
+		t.Errorf("after the DISCOVER: %s, want dns", s.Stage)
+	}
+	b.Moved(addr7, true, 2, 2, start.Add(2*time.Minute))
+	if s := stage(b, start.Add(2*time.Minute)); s.Stage != charger.OK || s.Sessions != 1 {
+		t.Errorf("the cloud answers: %s with %d open, want ok with 1", s.Stage, s.Sessions)
+	}
+	b.Closed(addr7, true, start, start.Add(3*time.Minute))
+	if s := stage(b, start.Add(3*time.Minute)); s.Stage == charger.OK || s.Sessions != 0 {
+		t.Errorf("after its end: %s with %d open", s.Stage, s.Sessions)
+	}
+}
+
+func TestAddressThatMovesOnIsShownOnce(t *testing.T) {
+	b, _ := climb()
+	for i := range 20_000 {
+		mac := charger.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}
+		b.Asked(mac, "P1", "", start.Add(time.Duration(i)))
+		b.Leased(mac, "P1", addr7, true, start.Add(time.Duration(i)))
+	}
+	holders := 0
+	all := b.All(start)
+	for _, s := range all {
+		if s.Address == addr7 {
+			holders++
+		}
+	}
+	if holders != 1 || len(all) > 300 {
+		t.Errorf("%d are remembered, %d with the same address", len(all), holders)
+	}
+}
+
 // The Wi-Fi was gone for a while and the conversation outlived that: only bytes
 // from the cloud prove it.
 func TestConversationThatOutlivesTheWifi(t *testing.T) {
@@ -259,14 +300,29 @@ func TestAdviceFitsTheTrouble(t *testing.T) {
 		{"the uplink is down", func(b *charger.Book) {
 			b.Leased(p107, "P1", addr7, true, start)
 			b.Timed(addr7, start)
-			b.Unreachable(addr7, "zapcloud.azure-devices.net", start)
-		}, "check the uplink"},
+			b.Unreachable(addr7, "zapcloud.azure-devices.net (its address cannot be found)", start)
+		}, "Could not reach zapcloud.azure-devices.net (its address cannot be found)"},
 		{"the cloud hangs up", func(b *charger.Book) {
 			b.Leased(p107, "P1", addr7, true, start)
 			b.Timed(addr7, start)
-			b.Opened(addr7, true, start)
-			b.Closed(addr7, true, start, start)
+			for range 3 {
+				b.Opened(addr7, true, start)
+				b.Closed(addr7, true, start, start.Add(2*time.Second))
+			}
 		}, "activated in the portal"},
+		{"one short conversation proves nothing", func(b *charger.Book) {
+			b.Leased(p107, "P1", addr7, true, start)
+			b.Timed(addr7, start)
+			b.Opened(addr7, true, start)
+			b.Closed(addr7, true, start, start.Add(2*time.Second))
+		}, "does not call the cloud"},
+		{"it was online until a moment ago", func(b *charger.Book) {
+			b.Leased(p107, "P1", addr7, true, start.Add(-time.Hour))
+			b.Timed(addr7, start.Add(-time.Hour))
+			b.Opened(addr7, true, start.Add(-time.Hour))
+			b.Moved(addr7, true, 1, 1, start.Add(-time.Minute))
+			b.Closed(addr7, true, start.Add(-time.Hour), start)
+		}, "calls again by itself"},
 		{"opened, not answered", func(b *charger.Book) {
 			b.Leased(p107, "P1", addr7, true, start)
 			b.Timed(addr7, start)

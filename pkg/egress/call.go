@@ -13,6 +13,7 @@ import (
 
 	"chargegate/pkg/event"
 	"chargegate/pkg/hello"
+	"chargegate/pkg/policy"
 
 	"golang.org/x/sys/unix"
 )
@@ -143,9 +144,13 @@ func (s *Server) unreachable(ctx context.Context, caller netip.Addr, name string
 	now := time.Now()
 	s.counts.result(resultUnreachable)
 	s.counts.dialFailed(cause)
-	s.book.Unreachable(caller, name, now)
+	s.book.Unreachable(caller, fmt.Sprintf("%s on port %d (%s)", name, port, causeInWords[cause]), now)
 	if s.outages.failed(name, port, now) {
-		s.log.Say(event.EgressUnreachable, event.F("NAME", name), event.F("PORT", port), event.F("CAUSE", cause),
+		kind := event.EgressUnreachable
+		if name == policy.Hub {
+			kind = event.EgressHubUnreachable
+		}
+		s.log.Say(kind, event.F("NAME", name), event.F("PORT", port), event.F("CAUSE", cause),
 			event.F("ERROR", strings.ReplaceAll(err.Error(), "\n", "; ")))
 	}
 }

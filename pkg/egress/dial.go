@@ -20,6 +20,13 @@ const (
 
 var causes = []string{causeDNS, causeAddress, causeTCP}
 
+// causeInWords is what the charger's page says of each.
+var causeInWords = map[string]string{
+	causeDNS:     "its address cannot be found",
+	causeAddress: "it has no address that may be dialled",
+	causeTCP:     "no server takes the connection",
+}
+
 // A dialError says why an allowed name could not be reached.
 type dialError struct {
 	cause string

@@ -225,7 +225,7 @@ func TestUnreachable(t *testing.T) {
 	if h.said(event.EgressUnreachable) != 1 || r.Field("CAUSE") != causeTCP || !strings.Contains(r.Field("ERROR"), "refused") {
 		t.Errorf("said %d times: %q", h.said(event.EgressUnreachable), r.Message)
 	}
-	if got := h.book.All(time.Now())[0].Unreachable; got != apiName {
+	if got := h.book.All(time.Now())[0].Unreachable; got != fmt.Sprintf("%s on port %d (no server takes the connection)", apiName, b.port) {
 		t.Errorf("the book says %q is unreachable", got)
 	}
 	newBackend(t, b.l.Addr().String(), echo)

@@ -90,6 +90,10 @@ type Kind struct {
 	// Per names the fields that, besides the subject (MAC, else IP, else
 	// NETWORK), make two events the same for Every.
 	Per []string
+	// Most is how many different events of this kind one subject may cause
+	// within Every; those beyond are counted like repetitions. Zero: any number.
+	// It is for what a stranger can make up without end.
+	Most int
 }
 
 // MessageID returns the journal's MESSAGE_ID: 128 bits derived from the ID, so
@@ -105,7 +109,7 @@ func All() []*Kind {
 	var all []*Kind
 	for _, room := range [][]*Kind{
 		daemonKinds, configKinds, chargerKinds, dhcpKinds, resolverKinds, ntprelayKinds,
-		egressKinds, deniedKinds, radioKinds, statusKinds, handoverKinds,
+		egressKinds, deniedKinds, radioKinds, statusKinds, handoverKinds, uplinkKinds,
 	} {
 		all = append(all, room...)
 	}

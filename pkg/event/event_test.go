@@ -92,6 +92,27 @@ func TestRepetitionIsHeldBackAndCounted(t *testing.T) {
 	}
 }
 
+func TestOneStrangerCannotFillTheLog(t *testing.T) {
+	c := &clock{time.Unix(1000, 0)}
+	var out bytes.Buffer
+	log := newLog(c, &out)
+	for i := range 10_000 {
+		log.Say(event.ResolverNameRefused, event.MAC(mac), event.F("NAME", fmt.Sprintf("x%d.example.com", i)))
+	}
+	log.Say(event.ResolverNameRefused, event.MAC([6]byte{2, 0, 0, 0, 0, 9}), event.F("NAME", "x1.example.com")) // somebody else's is still said
+	if n := strings.Count(out.String(), "\n"); n != 31 {
+		t.Errorf("%d lines, want 30 of the one and 1 of the other", n)
+	}
+	if n := event.Limits(log); n > 40 {
+		t.Errorf("%d things are remembered", n)
+	}
+	c.now = c.now.Add(time.Hour)
+	log.Say(event.ResolverNameRefused, event.MAC(mac), event.F("NAME", "y.example.com"))
+	if !strings.Contains(out.String(), "(9970 more like this since the last one)") {
+		t.Error("how many were held back is not told")
+	}
+}
+
 func TestMemoryOfRepetitionIsBounded(t *testing.T) {
 	c := &clock{time.Unix(1000, 0)}
 	log := event.New(event.Options{Now: c.Now})

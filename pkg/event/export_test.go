@@ -4,5 +4,5 @@ package event
 func Limits(l *Log) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.limits)
+	return len(l.limits) + len(l.shares)
 }

@@ -34,14 +34,13 @@ func (j *journald) send(message string, p journal.Priority, vars map[string]stri
 func TestStuckJournalNeverHoldsTheHouse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &journald{stuck: make(chan struct{})}
-		j := NewJournal()
-		j.send = d.send
+		j := NewQueue(journalSink{d.send})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { j.Run(ctx); close(done) }()
 		log := New(Options{}, j)
 		began := time.Now()
-		for range 3 * journalQueue {
+		for range 3 * queued {
 			log.Say(DaemonReady)
 		}
 		if time.Since(began) > 0 {
@@ -53,16 +52,15 @@ func TestStuckJournalNeverHoldsTheHouse(t *testing.T) {
 		close(d.stuck)
 		cancel()
 		<-done
-		if got := uint64(len(d.got)) + j.Dropped(); got != 3*journalQueue {
-			t.Errorf("%d written and %d dropped of %d", len(d.got), j.Dropped(), 3*journalQueue)
+		if got := uint64(len(d.got)) + j.Dropped(); got != 3*queued {
+			t.Errorf("%d written and %d dropped of %d", len(d.got), j.Dropped(), 3*queued)
 		}
 	})
 }
 
 func TestQueueIsWrittenOutAtTheEnd(t *testing.T) {
 	d := &journald{}
-	j := NewJournal()
-	j.send = d.send
+	j := NewQueue(journalSink{d.send})
 	log := New(Options{}, j)
 	log.Say(ServiceFailed, F("SERVICE", "dhcp"), Err(errors.New("broke")))
 	ctx, cancel := context.WithCancel(t.Context())

@@ -23,9 +23,26 @@ var (
 	}
 	ChargerOffline = &Kind{
 		ID: "charger-offline", Level: Warning,
-		Text:    "{CHARGER} has been without the cloud for {SINCE}; it has come as far as: {STAGE}",
+		Text:    "{CHARGER} has been without the cloud for {SINCE}; what is missing: {STAGE}",
 		Explain: "The charger's last conversation with the cloud ended, and no other has begun for five minutes, though a healthy charger calls again after 10 s to 4 minutes. In a load-balanced installation it goes on charging offline after six minutes (F-6).",
-		Advice:  "Run: chargegate charger {CHARGER}. It says what is missing.",
+		Advice:  "Run: chargegate charger {CHARGER}. It says what to do.",
+	}
+	ChargersOffline = &Kind{
+		ID: "chargers-offline", Level: Warning,
+		Text:    "{COUNT} chargers have been without the cloud for five minutes: {NAMES}",
+		Explain: "Several chargers lost the cloud together and none of them is back. That points to something they share: their power, an access point, or the uplink of this box.",
+		Advice:  "Run: chargegate status. If most stand at wifi, look at the power of the chargers and at the radio; if they stand at cloud, at the uplink.",
+	}
+	ChargerAway = &Kind{
+		ID: "charger-away", Level: Info,
+		Text:    "{CHARGER} is one of those without the cloud for {SINCE}; what is missing: {STAGE}",
+		Explain: "The same as charger-offline, for a charger that stays away together with others; chargers-offline is the line for all of them.",
+	}
+	ChargersMissing = &Kind{
+		ID: "chargers-missing", Level: Warning,
+		Text:    "{COUNT} of {OF} chargers have not come online since the start {SINCE} ago: {NAMES}",
+		Explain: "After a power cut chargers are back within a minute or two. These are in the inventory and have not had a conversation with the cloud since the daemon started.",
+		Advice:  "Run: chargegate status. It says for each what is missing. One that is not wanted on the Wi-Fi (4G or PLC, Z-15) may be taken out of the inventory.",
 	}
 	InventoryLoaded = &Kind{
 		ID: "inventory-loaded", Level: Info,
@@ -40,4 +57,4 @@ var (
 	}
 )
 
-var chargerKinds = []*Kind{ChargerOnline, ChargerBack, ChargerOffline, InventoryLoaded, InventoryFault}
+var chargerKinds = []*Kind{ChargerOnline, ChargerBack, ChargerOffline, ChargersOffline, ChargerAway, ChargersMissing, InventoryLoaded, InventoryFault}

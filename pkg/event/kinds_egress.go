@@ -70,7 +70,13 @@ var (
 		ID: "egress-unreachable", Level: Warning,
 		Text:    "{NAME} on port {PORT} cannot be reached ({CAUSE}): {ERROR}",
 		Explain: "An allowed name did not answer. The cause is dns when its address could not be found, tcp when no address took the connection, address when every address it has belongs to this box or its networks. The charger was reset at once and tries again by itself (F-5). This is said once until the name answers again, whoever asks.",
-		Advice:  "dns and tcp for every name: check the uplink of this box (cable, router, a firewall of the building). For one name alone: the service behind it is down.",
+		Advice:  "Run: chargegate doctor. Where every name fails, it is the uplink of this box; where one fails alone, a firewall of the building, or the service behind it is down.",
+	}
+	EgressHubUnreachable = &Kind{
+		ID: "egress-hub-unreachable", Level: Error,
+		Text:    "the cloud, {NAME} on port {PORT}, cannot be reached ({CAUSE}): {ERROR}",
+		Explain: "The one conversation that every charger needs cannot be begun: the whole garage is without the cloud. The causes are those of egress-unreachable. This is said once until the name answers again.",
+		Advice:  "Run: chargegate doctor. Where the other names answer, a firewall of the building most likely blocks outgoing TCP 8883: ask for it to be opened. Where none does, it is the uplink of this box.",
 	}
 	EgressRestored = &Kind{
 		ID: "egress-restored", Level: Info,
@@ -108,6 +114,6 @@ var (
 
 var egressKinds = []*Kind{
 	EgressOpened, EgressEnded, EgressNameRefused, EgressPortRefused, EgressNamelessRefused, EgressPlainRefused,
-	EgressHelloFailed, EgressDirectRefused, EgressOutsiderRefused, EgressHidden, EgressUnreachable, EgressRestored,
+	EgressHelloFailed, EgressDirectRefused, EgressOutsiderRefused, EgressHidden, EgressUnreachable, EgressHubUnreachable, EgressRestored,
 	EgressChargerLimit, EgressTotalLimit, EgressManyRefusals, EgressAcceptFailed,
 }

@@ -11,7 +11,7 @@ var (
 		ID: "ntprelay-lost", Level: Warning,
 		Text:    "this box no longer knows the time and gives none: {REASON}",
 		Explain: "The greatest possible error of the clock has passed the limit, or nothing is known of it any more. A wrong time would lock chargers out of the portal (Z-11), so they get silence. Chargers that have the time keep it.",
-		Advice:  "Check the uplink and run: chronyc sources. Time comes back by itself when a source answers.",
+		Advice:  "Run: chronyc sources. Where no source answers, check the uplink; where chronyc itself says that it cannot talk to the daemon, run: systemctl restart chrony. Time comes back by itself.",
 	}
 	NTPChronydUnreachable = &Kind{
 		ID: "ntprelay-chronyd-unreachable", Level: Warning,

@@ -7,7 +7,7 @@ var (
 		Text:    "{CHARGER} asked for {NAME}, which is not on the allow-list",
 		Explain: "The charger asked for the address of a name that no rule holds. It was told at once that the name does not exist. A charger that works needs only the names of the Zaptec profile and those that the site adds.",
 		Advice:  "Nothing, if the charger reaches ok. If it needs the name (native OCPP, or a change at Zaptec's), add it under [[egress.allow]] with its ports and reload.",
-		Every:   hour, Per: []string{"NAME"},
+		Every:   hour, Per: []string{"NAME"}, Most: 30,
 	}
 	ResolverUpstreamLost = &Kind{
 		ID: "resolver-upstream-lost", Level: Warning,

@@ -40,8 +40,15 @@ type Log struct {
 	seq    uint64
 	recent []Record // a ring of cap Keep; the oldest stands at seq % Keep
 	keep   int
-	limits map[string]*limit
+	limits map[string]*limit // by kind, subject and Per
+	shares map[string]*share // by kind and subject, where Kind.Most says so
 	counts map[*Kind]uint64
+}
+
+// share is what one subject has caused of one kind since since.
+type share struct {
+	since      time.Time
+	said, held int
 }
 
 // limit remembers when the same event was last said, and how often it was held
@@ -57,7 +64,7 @@ const maxLimits = 4096
 // New makes a log that writes to the sinks given.
 func New(o Options, sinks ...Sink) *Log {
 	l := &Log{sinks: sinks, now: o.Now, level: o.Level, who: o.Who, keep: o.Keep,
-		limits: map[string]*limit{}, counts: map[*Kind]uint64{}}
+		limits: map[string]*limit{}, shares: map[string]*share{}, counts: map[*Kind]uint64{}}
 	if l.now == nil {
 		l.now = time.Now
 	}
@@ -123,20 +130,37 @@ func (l *Log) admitLocked(k *Kind, fields []Field, now time.Time) (held int, ok 
 	if k.Every == 0 {
 		return 0, true
 	}
-	key := limitKey(k, fields)
+	subject := subjectKey(k, fields)
+	key := limitKey(subject, k, fields)
 	m := l.limits[key]
 	if m != nil && now.Sub(m.last) < k.Every {
 		m.held++
 		return 0, false
 	}
-	if m == nil {
-		if len(l.limits) >= maxLimits {
-			l.forgetLocked(now)
+	if m == nil && len(l.limits)+len(l.shares) >= maxLimits {
+		l.forgetLocked(now)
+	}
+	if k.Most > 0 {
+		s := l.shares[subject]
+		if s == nil {
+			s = &share{since: now}
+			l.shares[subject] = s
 		}
+		if now.Sub(s.since) >= k.Every {
+			held = s.held
+			*s = share{since: now}
+		}
+		if s.said >= k.Most {
+			s.held++
+			return 0, false
+		}
+		s.said++
+	}
+	if m == nil {
 		m = &limit{}
 		l.limits[key] = m
 	}
-	held = m.held
+	held += m.held
 	m.held, m.last = 0, now
 	return held, true
 }
@@ -150,8 +174,14 @@ func (l *Log) forgetLocked(now time.Time) {
 			delete(l.limits, key)
 		}
 	}
-	if len(l.limits) >= maxLimits {
+	for key, s := range l.shares {
+		if now.Sub(s.since) >= time.Hour {
+			delete(l.shares, key)
+		}
+	}
+	if len(l.limits)+len(l.shares) >= maxLimits {
 		clear(l.limits)
+		clear(l.shares)
 	}
 }
 
@@ -230,19 +260,21 @@ func first(a, b string) string {
 	return b
 }
 
+// subjectKey is a kind and whose story it is.
+func subjectKey(k *Kind, fields []Field) string {
+	r := Record{Fields: fields}
+	return k.ID + "\n" + first(r.Field(KeyMAC), first(r.Field(KeyIP), r.Field(KeyNetwork)))
+}
+
 // limitKey is what makes two events the same: kind, subject, and the fields in
 // Kind.Per.
-func limitKey(k *Kind, fields []Field) string {
-	var b strings.Builder
-	b.WriteString(k.ID)
+func limitKey(subject string, k *Kind, fields []Field) string {
 	r := Record{Fields: fields}
-	b.WriteByte('\n')
-	b.WriteString(first(r.Field(KeyMAC), first(r.Field(KeyIP), r.Field(KeyNetwork))))
-	for _, key := range k.Per {
-		b.WriteByte('\n')
-		b.WriteString(r.Field(key))
+	key := subject
+	for _, per := range k.Per {
+		key += "\n" + r.Field(per)
 	}
-	return b.String()
+	return key
 }
 
 // fill puts the fields' values into the sentence. A field that is not there

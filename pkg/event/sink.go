@@ -70,58 +70,63 @@ func more(r Record) string {
 	return fmt.Sprintf(" (%d more like this since the last one)", r.Suppressed)
 }
 
-// journalQueue bounds what waits for a journald that is stuck: its socket has
-// no deadline, and a charger must never wait for the log.
-const journalQueue = 1024
+// Journal writes to systemd's journal, with every field. Its socket has no
+// deadline: put a Queue before it.
+func Journal() Sink { return journalSink{journal.Send} }
 
-// A Journal writes to systemd's journal, through a queue that its Run empties.
-type Journal struct {
-	queue   chan Record
+type journalSink struct {
+	send func(message string, p journal.Priority, vars map[string]string) error
+}
+
+func (j journalSink) Write(r Record) {
+	vars := fields(r)
+	delete(vars, "PRIORITY") // send writes its own
+	// Where journald is gone there is nobody to tell.
+	_ = j.send(r.Message+more(r), journal.Priority(r.Kind.Level.Priority()), vars)
+}
+
+// queued bounds what waits for a reader that is stuck.
+const queued = 1024
+
+// A Queue stands before a sink that may be slow or stuck (journald, a pipe
+// nobody reads): a charger must never wait for the log. Its Run empties it.
+type Queue struct {
+	sink    Sink
+	waiting chan Record
 	dropped atomic.Uint64
-	send    func(message string, p journal.Priority, vars map[string]string) error
 }
 
-// NewJournal makes the sink; nothing is sent until Run.
-func NewJournal() *Journal {
-	return &Journal{queue: make(chan Record, journalQueue), send: journal.Send}
-}
+// NewQueue makes the queue; nothing is written until Run.
+func NewQueue(sink Sink) *Queue { return &Queue{sink: sink, waiting: make(chan Record, queued)} }
 
 // Write queues the record, or counts it as dropped when the queue is full.
-func (j *Journal) Write(r Record) {
+func (q *Queue) Write(r Record) {
 	select {
-	case j.queue <- r:
+	case q.waiting <- r:
 	default:
-		j.dropped.Add(1)
+		q.dropped.Add(1)
 	}
 }
 
-// Dropped counts the records that found the queue full or journald gone.
-func (j *Journal) Dropped() uint64 { return j.dropped.Load() }
+// Dropped counts the records that found the queue full.
+func (q *Queue) Dropped() uint64 { return q.dropped.Load() }
 
-// Run sends what is queued until ctx is done and the queue is empty.
-func (j *Journal) Run(ctx context.Context) {
+// Run writes what is queued until ctx is done and the queue is empty.
+func (q *Queue) Run(ctx context.Context) {
 	for {
 		select {
-		case r := <-j.queue:
-			j.deliver(r)
+		case r := <-q.waiting:
+			q.sink.Write(r)
 		case <-ctx.Done():
 			for {
 				select {
-				case r := <-j.queue:
-					j.deliver(r)
+				case r := <-q.waiting:
+					q.sink.Write(r)
 				default:
 					return
 				}
 			}
 		}
-	}
-}
-
-func (j *Journal) deliver(r Record) {
-	vars := fields(r)
-	delete(vars, "PRIORITY") // Send writes its own
-	if err := j.send(r.Message+more(r), journal.Priority(r.Kind.Level.Priority()), vars); err != nil {
-		j.dropped.Add(1)
 	}
 }
 

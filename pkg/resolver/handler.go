@@ -12,19 +12,9 @@ import (
 	"github.com/miekg/dns"
 )
 
-// serve answers one question from the network, or drops it when too many are
-// being answered: whoever asked tries again, and a refusal would send it to
-// another server.
+// serve answers one question from the network.
 func (s *Server) serve(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) {
-	select {
-	case s.slots <- struct{}{}:
-	default:
-		s.count.dropped.Add(1)
-		s.log.Say(event.ResolverOverload, event.F("LIMIT", maxQuestions))
-		return
-	}
 	defer func() {
-		<-s.slots
 		if p := recover(); p != nil {
 			s.count.panics.Add(1)
 			s.log.Say(event.PanicRecovered, event.F("SERVICE", s.Name()),
@@ -44,7 +34,9 @@ func (s *Server) serve(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) {
 }
 
 // answer makes the whole answer to a request from an address, or nil for
-// silence while the daemon stops.
+// silence: while the daemon stops, and when too many questions wait for an
+// upstream. Whoever asked tries again, and a refusal would send it to another
+// server.
 func (s *Server) answer(ctx context.Context, r *dns.Msg, from netip.Addr) *dns.Msg {
 	m := newReply(r)
 	if rcode := fault(r); rcode != dns.RcodeSuccess {
@@ -95,6 +87,12 @@ func (s *Server) refuse(m *dns.Msg, q dns.Question, from netip.Addr) {
 
 // answerLookup gives the addresses of an allowed name.
 func (s *Server) answerLookup(ctx context.Context, m *dns.Msg, q dns.Question, from netip.Addr) *dns.Msg {
+	if !s.waiting.enter(from) {
+		s.count.dropped.Add(1)
+		s.log.Say(event.ResolverOverload, event.F("LIMIT", maxQuestions))
+		return nil
+	}
+	defer s.waiting.leave(from)
 	name := key(q.Name)
 	f, err := s.memory.find(ctx, name)
 	switch {

@@ -57,7 +57,7 @@ func (s *Server) Ask(ctx context.Context) error {
 		return errors.New("asking our own resolver: it does not listen")
 	}
 	q := new(dns.Msg).SetQuestion("pool.ntp.org.", dns.TypeA)
-	m, err := exchangeUDP(ctx, at, q, nil)
+	m, err := askAgain(ctx, at, q)
 	if err != nil {
 		return fmt.Errorf("asking our own resolver at %s: %w", at, err)
 	}
@@ -68,6 +68,25 @@ func (s *Server) Ask(ctx context.Context) error {
 	}
 	return fmt.Errorf("asking our own resolver at %s: %s with %d records and no address of pool.ntp.org",
 		at, dns.RcodeToString[m.Rcode], len(m.Answer))
+}
+
+// askAgain asks every second until an answer comes or ctx ends: a datagram may
+// be lost on a full socket, and that is no sign of death.
+func askAgain(ctx context.Context, at netip.AddrPort, q *dns.Msg) (m *dns.Msg, err error) {
+	for {
+		next := time.After(time.Second) // also where it was refused at once
+		try, cancel := context.WithTimeout(ctx, time.Second)
+		m, err = exchangeUDP(try, at, q, nil)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return m, err
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return m, err
+		}
+	}
 }
 
 // house returns the address to ask ourselves on: House when it is held, else

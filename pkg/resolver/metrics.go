@@ -64,7 +64,7 @@ func (s *Server) metrics() []metric {
 		metric{desc("upstream_answer_seconds_total", "Time spent waiting for upstream answers that came."),
 			prometheus.CounterValue, nil, time.Duration(c.upstreamNanos.Load()).Seconds()},
 		metric{desc("cache_names", "Names that are remembered."), prometheus.GaugeValue, nil, float64(s.memory.size())},
-		metric{desc("questions", "Questions being answered now."), prometheus.GaugeValue, nil, float64(len(s.slots))})
+		metric{desc("questions", "Questions for allowed names being answered now."), prometheus.GaugeValue, nil, float64(s.waiting.open())})
 	known, lost := s.forward.health.lost()
 	servers := desc("upstreams", "Upstream servers by state.", "state")
 	return append(out,

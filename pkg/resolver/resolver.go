@@ -24,8 +24,14 @@ import (
 	"chargegate/pkg/policy"
 )
 
-// maxQuestions bounds the questions that are answered at the same time.
-const maxQuestions = 512
+// maxQuestions bounds the questions for allowed names that are answered at the
+// same time, in all, and maxEach those of one asker. What needs no upstream is
+// answered at once and counts for neither, so that no flood of questions keeps
+// the others from the time's name, or the watchdog from its sign of life.
+const (
+	maxQuestions = 512
+	maxEach      = 16
+)
 
 // A Server answers questions. It is safe for concurrent use.
 type Server struct {
@@ -36,7 +42,7 @@ type Server struct {
 	memory  *memory
 	given   *given
 	forward *forwarder
-	slots   chan struct{} // one for each question being answered
+	waiting *share
 	count   counters
 
 	mu   sync.Mutex
@@ -47,7 +53,7 @@ type Server struct {
 // started before Listen and Serve.
 func New(cfg Config, list *policy.List, book *charger.Book, log *event.Log) *Server {
 	s := &Server{cfg: cfg, list: list, book: book, log: log, given: newGiven(),
-		slots: make(chan struct{}, maxQuestions)}
+		waiting: newShare(maxQuestions, maxEach)}
 	s.forward = newForwarder(cfg, s.isOurs, log, &s.count)
 	s.memory = newMemory(s.askUpstream)
 	return s

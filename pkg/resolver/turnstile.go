@@ -6,10 +6,9 @@ import (
 	"sync"
 )
 
-// A turnstile lets only so many conversations in, in all and for each address.
-// One too many is reset at once, so that the one who opened it does not wait.
-type turnstile struct {
-	net.Listener
+// A share lets only so many in at a time, in all and for each address. It is
+// safe for concurrent use.
+type share struct {
 	total, each int
 
 	mu     sync.Mutex
@@ -17,8 +16,46 @@ type turnstile struct {
 	all    int
 }
 
+func newShare(total, each int) *share {
+	return &share{total: total, each: each, inside: map[netip.Addr]int{}}
+}
+
+func (s *share) enter(from netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all >= s.total || s.inside[from] >= s.each {
+		return false
+	}
+	s.all++
+	s.inside[from]++
+	return true
+}
+
+func (s *share) leave(from netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all--
+	if s.inside[from]--; s.inside[from] == 0 {
+		delete(s.inside, from)
+	}
+}
+
+// open returns how many are in.
+func (s *share) open() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all
+}
+
+// A turnstile lets only so many conversations in. One too many is reset at
+// once, so that the one who opened it does not wait.
+type turnstile struct {
+	net.Listener
+	*share
+}
+
 func newTurnstile(l net.Listener, total, each int) *turnstile {
-	return &turnstile{Listener: l, total: total, each: each, inside: map[netip.Addr]int{}}
+	return &turnstile{Listener: l, share: newShare(total, each)}
 }
 
 // Accept returns the next conversation that is let in.
@@ -36,26 +73,6 @@ func (t *turnstile) Accept() (net.Conn, error) {
 			_ = tc.SetLinger(0) // a reset instead of a polite end
 		}
 		c.Close()
-	}
-}
-
-func (t *turnstile) enter(from netip.Addr) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.all >= t.total || t.inside[from] >= t.each {
-		return false
-	}
-	t.all++
-	t.inside[from]++
-	return true
-}
-
-func (t *turnstile) leave(from netip.Addr) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.all--
-	if t.inside[from]--; t.inside[from] == 0 {
-		delete(t.inside, from)
 	}
 }
 

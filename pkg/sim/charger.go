@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -60,7 +61,9 @@ type Charger struct {
 	habits                Habits
 	roots                 *x509.CertPool
 	device                *device
-	manyNeighbours        bool
+	// introduce tells the kernel who the gateway and the charger are to each
+	// other; nil: they find out by ARP.
+	introduce func(b Binding, gateway net.HardwareAddr) error
 
 	power struct {
 		sync.Mutex
@@ -71,7 +74,6 @@ type Charger struct {
 	mu      sync.Mutex
 	view    View
 	powered time.Time
-	changed func(View) // told of every change of stage; may be nil
 }
 
 // View returns what the charger knows of itself now.

@@ -78,13 +78,6 @@ func (d *device) take(b Binding) error {
 	return nil
 }
 
-// know tells the kernel the router's hardware address for good. The kernel's
-// table of neighbours is one for all namespaces, and too small for many
-// hundreds of chargers beside a gateway that must know them all.
-func (d *device) know(router netip.Addr, mac net.HardwareAddr) error {
-	return netlink.NeighSet(&netlink.Neigh{LinkIndex: d.index, State: netlink.NUD_PERMANENT, IP: router.AsSlice(), HardwareAddr: mac})
-}
-
 // drop takes the address, and with it the routes, from the device.
 func (d *device) drop() error {
 	if d.addr == nil {

@@ -26,6 +26,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -125,9 +126,24 @@ func (g *Garage) wireSite() error {
 	return nil
 }
 
-// manyChargers is how many fill the kernel's table of neighbours, which holds
-// 1024 entries for all namespaces together.
+// manyChargers is how many come near to filling the kernel's table of
+// neighbours, which holds 1024 entries for all namespaces of the machine
+// together. From there on gateway and chargers are introduced to each other for
+// good: such entries do not count.
 const manyChargers = 300
+
+// introducer introduces a charger and the gateway of its network.
+func (g *Garage) introducer(c *Charger) (func(Binding, net.HardwareAddr) error, error) {
+	link, err := g.Gateway.Space.nl.LinkByName(ifaceOf(c.Network))
+	if err != nil {
+		return nil, fmt.Errorf("finding the gateway's end of %s: %w", c.Network, err)
+	}
+	return func(b Binding, gateway net.HardwareAddr) error {
+		return errors.Join(
+			g.site.know(c.device.index, b.Router, gateway),
+			g.Gateway.Space.know(link.Attrs().Index, b.Addr.Addr(), c.MAC[:]))
+	}, nil
+}
 
 func (g *Garage) makeChargers() error {
 	total := 0
@@ -138,11 +154,16 @@ func (g *Garage) makeChargers() error {
 		for i := range network.Chargers {
 			c := &Charger{
 				Name: chargerName(network.Name, i), Network: network.Name, Serial: serial(n, i), MAC: chargerMAC(n, i),
-				habits: g.Options.Habits, roots: g.Cloud.Authority.Pool(), manyNeighbours: total > manyChargers,
+				habits: g.Options.Habits, roots: g.Cloud.Authority.Pool(),
 			}
 			var err error
 			if c.device, err = newDevice(fmt.Sprintf("c%d-%d", n+1, i+1), ifaceOf(network.Name), c.MAC); err != nil {
 				return err
+			}
+			if total > manyChargers {
+				if c.introduce, err = g.introducer(c); err != nil {
+					return err
+				}
 			}
 			c.view = View{Name: c.Name, Network: c.Network, MAC: hw(c.MAC), Stage: Off}
 			g.Chargers = append(g.Chargers, c)

@@ -199,8 +199,8 @@ func (l *lessee) use(ctx context.Context) error {
 	if err := l.c.device.take(b); err != nil {
 		return err
 	}
-	if l.c.manyNeighbours && l.server != nil {
-		if err := l.c.device.know(b.Router, l.server); err != nil {
+	if l.c.introduce != nil && l.server != nil {
+		if err := l.c.introduce(b, l.server); err != nil {
 			return fmt.Errorf("remembering the gateway: %w", err)
 		}
 	}

@@ -27,7 +27,7 @@ var debian = map[string]string{
 	"mosquitto_pub": "mosquitto-clients", "nft": "nftables", "udhcpc": "udhcpc", "dhclient": "isc-dhcp-client",
 	"dhcpcd": "dhcpcd-base", "dig": "bind9-dnsutils", "busybox": "busybox", "openssl": "openssl",
 	"gnutls-cli": "gnutls-bin", "curl": "curl", "tcpdump": "tcpdump", "ip": "iproute2", "ping": "iputils-ping",
-	"nc": "netcat-openbsd",
+	"ntpdig": "ntpsec-ntpdig",
 }
 
 // Find returns the path of a program, also where an ordinary user's PATH does
@@ -140,4 +140,23 @@ func waitFor(ctx context.Context, what string, p *Program, ok func() bool) error
 		}
 	}
 	return nil
+}
+
+// Run runs a real program in the namespace until it ends or ctx is done, and
+// returns everything that it printed.
+func (s *Space) Run(ctx context.Context, name string, args ...string) (string, error) {
+	cmd, err := command(name, args...)
+	if err != nil {
+		return "", err
+	}
+	return s.output(ctx, cmd)
+}
+
+// Launch starts a real program in the namespace that runs until it is stopped.
+func (s *Space) Launch(name string, args ...string) (*Program, error) {
+	cmd, err := command(name, args...)
+	if err != nil {
+		return nil, err
+	}
+	return s.launch(s.Name+"-"+name, cmd, disguise{})
 }

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -178,4 +179,9 @@ func (s *Space) defaultRoute(name, via string) error {
 		return fmt.Errorf("routing %s by %s: %w", s.Name, via, err)
 	}
 	return nil
+}
+
+// know tells the kernel a neighbour's hardware address for good.
+func (s *Space) know(index int, addr netip.Addr, mac net.HardwareAddr) error {
+	return s.nl.NeighSet(&netlink.Neigh{LinkIndex: index, State: netlink.NUD_PERMANENT, IP: addr.AsSlice(), HardwareAddr: mac})
 }

@@ -159,7 +159,11 @@ func suspicion4(p []byte) string {
 	switch p[9] {
 	case unix.IPPROTO_TCP:
 		const syn, ack, rst = 2, 16, 4
-		if len(body) >= 14 && (body[13]&syn == 0 || body[13]&(ack|rst) != 0) && src.String() == UplinkAddr {
+		if len(body) < 14 {
+			return "a TCP segment cut short"
+		}
+		begins, resets := body[13]&(syn|ack) == syn, body[13]&rst != 0
+		if !begins && src.String() == UplinkAddr || resets && dst.String() == RouterAddr {
 			return ""
 		}
 		what = "tcp " + port()

@@ -37,7 +37,7 @@ var (
 		ID: "daemon-reload-needs-restart", Level: Warning,
 		Text:    "changed, but only a restart takes it over: {KEYS}",
 		Explain: "These keys size sockets, subnets or files. The daemon goes on with the old values.",
-		Advice:  "Run: systemctl restart chargegated. Open conversations come back by themselves.",
+		Advice:  "Run: systemctl restart chargegate-prepare. It renders the files anew; the firewall and the daemon restart with it, and open conversations come back by themselves. For a changed radio also: systemctl restart chargegate-ap@NAME.",
 	}
 	DaemonReloadFailed = &Kind{
 		ID: "daemon-reload-failed", Level: Error,

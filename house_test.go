@@ -18,7 +18,7 @@ import (
 // says here what it is.
 var (
 	nouns = []string{"charger", "event", "hello", "lease", "policy"}
-	rooms = []string{"denied", "dhcp", "egress", "handover", "ntprelay", "radio", "resolver", "status"}
+	rooms = []string{"denied", "dhcp", "egress", "handover", "ntprelay", "radio", "resolver", "status", "uplink"}
 )
 
 // mayKnow says which of our packages each package may import.

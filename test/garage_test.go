@@ -28,19 +28,9 @@ func TestGarage(t *testing.T) {
 		{"a daemon that is stopped", stopAndStart},
 	} {
 		if !t.Run(part.name, part.test) {
-			t.Log(lastWords(15))
+			t.Log("the daemon said last:\n" + garage.Gateway.LastWords(15))
 		}
 	}
-}
-
-// lastWords are the last n events, as a text.
-func lastWords(n int) string {
-	all := garage.Gateway.Events()
-	text := "the daemon said last:\n"
-	for _, e := range all[max(0, len(all)-n):] {
-		text += e.Fields["TIME"] + " " + e.ID + ": " + e.Message + "\n"
-	}
-	return text
 }
 
 // chargersComeOnline boots every charger at once (F-1), and looks at both views.

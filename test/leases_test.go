@@ -158,7 +158,7 @@ func newDhcpcd(t *testing.T, h *sim.Host) leaseClient {
 	c := &dhcpcdClient{}
 	c.path, c.notes = hook(t, h, "dhcpcd")
 	var err error
-	c.conf, err = h.File("dhcpcd.conf", fmt.Sprintf("ipv4only\nnoipv4ll\nnodev\nscript %s\n", c.path), 0o644)
+	c.conf, err = h.File("dhcpcd.conf", fmt.Sprintf("ipv4only\nnoipv4ll\nnoarp\nnodev\nscript %s\n", c.path), 0o644)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,6 +35,9 @@ const (
 var garage *sim.Garage
 
 func TestMain(m *testing.M) {
+	if sim.Outside() {
+		fetchModules()
+	}
 	if err := sim.Enter(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -45,6 +48,15 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// fetchModules makes the go command fetch what the programs under test are built
+// of, while there still is a network. When that fails, building them will say
+// why.
+func fetchModules() {
+	cmd := exec.Command("go", "list", "-deps", "./cmd/...")
+	cmd.Dir = ".."
+	cmd.Run()
 }
 
 // run opens the garage, runs the tests, and looks whether the daemon came
@@ -78,7 +90,7 @@ func run(m *testing.M) (int, error) {
 	code := m.Run()
 	garage.Gateway.Daemon.Stop()
 	if exit := garage.Gateway.Daemon.Exit(); exit != 0 {
-		return 1, fmt.Errorf("asked to stop, the daemon ended with %d; its last words:\n%s", exit, garage.Gateway.Daemon.Last(30))
+		return 1, fmt.Errorf("asked to stop, the daemon ended with %d; its last words:\n%s", exit, garage.Gateway.LastWords(30))
 	}
 	return code, harm(garage.Gateway.Daemon.Said())
 }
@@ -97,7 +109,7 @@ func harm(said string) error {
 // programs are what the tests need on the machine.
 var programs = []string{
 	"ip", "nft", "chronyd", "chronyc", "mosquitto", "mosquitto_sub", "mosquitto_pub", "udhcpc", "dhclient", "dhcpcd", "dig",
-	"busybox", "ntpdig", "openssl", "gnutls-cli", "curl", "ping", "tcpdump",
+	"busybox", "ntpdig", "openssl", "gnutls-cli", "curl", "ping",
 }
 
 // binaries returns the directory of the programs under test: CHARGEGATE_BIN, or
@@ -110,7 +122,7 @@ func binaries() (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	args := []string{"build", "-o", dir + "/"}
+	args := []string{"build", "-buildvcs=false", "-o", dir + "/"} // the checkout may belong to somebody else
 	if raceEnabled {
 		args = append(args, "-race")
 	}

@@ -28,8 +28,8 @@ func runCharger(ctx context.Context, c *call, fs *flag.FlagSet, args []string) (
 	return attention(d.Stage == charger.OK), nil
 }
 
-// showCharger prints everything about one charger: what it is, how far it has
-// come, what is in its way, and what happened.
+// showCharger prints everything about one charger: what it is, which step is
+// missing, what is in its way, and what happened.
 func (c *call) showCharger(d status.ChargerDetail) {
 	stage := stageCell(d.Stage)
 	lasts := ""

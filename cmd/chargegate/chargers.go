@@ -44,7 +44,16 @@ func chargersTable(all []status.Charger) *table {
 		}
 		tb.rows = append(tb.rows, row{cells: []cell{name, stageCell(ch.Stage), {text: safe(ch.Network)}, address, {text: ch.MAC.String()},
 			{text: safe(ch.Serial)}, {text: safe(ch.Model)}, signalCell(ch, nil), {text: ago(ch.LastSeenAge)},
-			{text: traffic(ch.UpToday + ch.DownToday)}, {text: traffic(ch.Up + ch.Down)}, {text: safe(ch.Hostname)}}})
+			{text: traffic(ch.UpToday + ch.DownToday)}, {text: traffic(ch.Up + ch.Down)}, {text: safe(ch.Hostname)}}, notes: strangersNotes(ch)})
 	}
 	return tb
+}
+
+// strangersNotes is what to do about a stranger. What chargers lack stands on
+// the page of status.
+func strangersNotes(ch status.Charger) []string {
+	if ch.Known || ch.Advice == "" {
+		return nil
+	}
+	return []string{safe(ch.Advice)}
 }

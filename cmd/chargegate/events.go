@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"chargegate/pkg/status"
@@ -41,6 +42,9 @@ func runEvents(ctx context.Context, c *call, fs *flag.FlagSet, args []string) (i
 	}
 	if !printed {
 		c.showEvents(e.Events)
+		if len(e.Events) == 0 {
+			fmt.Fprintln(c, c.in(faint, nothingSince(e, time.Now())))
+		}
 	}
 	return exitWell, nil
 }
@@ -144,4 +148,13 @@ func (c *call) showEvent(e status.Event, now time.Time, names bool) {
 		lead := c.sign("↳ ", "> ")
 		fmt.Fprintf(c, "%*s%s%s\n", indent, "", lead, c.wrap(safe(e.Advice), indent+2))
 	}
+}
+
+// nothingSince says for which time it is true that nothing happened.
+func nothingSince(e status.Events, now time.Time) string {
+	from := "nothing since " + strings.TrimSuffix(clock(e.Since, now), e.Since.Local().Format(":05"))
+	if e.Since.Equal(e.Started) {
+		return from + " (start)"
+	}
+	return from + "; what was before is in the journal: journalctl -t chargegated"
 }

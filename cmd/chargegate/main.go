@@ -167,7 +167,7 @@ usage: chargegate [-socket FILE] COMMAND [-json]
   -socket FILE  where the daemon answers; %s
   -version      which chargegate this is
 
-A charger's stage is the step that it needs next: wifi, dhcp, dns, time, cloud;
+A charger's stage names the step that is missing: wifi, dhcp, dns, time, cloud;
 ok when it talks with the cloud. NO_COLOR=1 switches colours off.
 
 exit codes: 0 all is well, 1 something needs attention, 2 could not ask

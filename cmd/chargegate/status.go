@@ -34,81 +34,36 @@ func runStatus(ctx context.Context, c *call, fs *flag.FlagSet, args []string) (i
 func (c *call) showStatus(st status.Status) {
 	c.showHead(st)
 	fmt.Fprintln(c)
-	var shown []status.Charger
-	for _, ch := range st.Chargers {
-		if ch.Known {
-			shown = append(shown, ch)
-		}
-	}
+	shown, more := shownInStatus(st.Chargers)
 	if len(shown) > 0 {
 		c.statusTable(shown, st.Networks).print(c.terminal, 0)
+	}
+	if more > 0 {
+		fmt.Fprintln(c, c.wrap(fmt.Sprintf("and %s without an address: chargegate chargers", count(more, "unknown device")), 0))
 	}
 	fmt.Fprintln(c, c.in(bold, c.wrap(safe(st.Summary), 0)))
 }
 
-// showHead prints how the house is: a line for each thing, with a sign before
-// those that need attention.
-func (c *call) showHead(st status.Status) {
-	head := c.wrap(fmt.Sprintf("%s, chargegate %s, up %s", safe(st.Site), safe(st.Version), lasting(st.Uptime.Duration())), 0)
-	fmt.Fprintln(c, c.in(bold, head))
-	if k := st.Clock; k != nil {
-		if k.Synchronised {
-			c.fact("time", true, fmt.Sprintf("right to within %s, stratum %d", short(k.RootDistance), k.Stratum))
-		} else {
-			c.fact("time", false, "not known, so chargers get none: "+k.Reason)
-		}
-	}
-	if u := st.Uplink; u != nil {
-		text := count(u.Servers, "DNS server") + ", and none fails"
-		switch {
-		case !u.OK():
-			text = "not answered: " + u.Problem
-		case u.Lost > 0:
-			text = fmt.Sprintf("answered, though %d of %s do not answer", u.Lost, count(u.Servers, "DNS server"))
-		}
-		c.fact("names", u.OK(), text)
-	}
-	for _, n := range st.Networks {
-		c.networkFact(n)
-	}
-}
+// mostStrangers bounds what strangers can do to the page.
+const mostStrangers = 8
 
-func (c *call) networkFact(n status.NetworkState) {
-	well := true
-	parts := []string{fmt.Sprintf("%s %s", n.Interface, n.Gateway)}
-	if n.SSID != "" {
-		parts = append(parts, fmt.Sprintf("Wi-Fi %q on channel %d", n.SSID, n.Channel))
-	}
-	if p := n.Pool; p != nil {
-		parts = append(parts, fmt.Sprintf("%d of %d addresses", p.Used, p.Size))
-		well = p.Used*5 < p.Size*4
-	}
-	if r := n.Radio; r != nil {
+// shownInStatus is who stands on the page: the chargers, and of the strangers
+// that are here those of whom there is something to say.
+func shownInStatus(all []status.Charger) (shown []status.Charger, more int) {
+	strangers := 0
+	for _, ch := range all {
 		switch {
-		case r.Watched() && r.MaxStations > 0:
-			parts = append(parts, fmt.Sprintf("%d of %d stations", len(r.Stations), r.MaxStations))
-		case r.Watched():
-			parts = append(parts, fmt.Sprintf("%d stations", len(r.Stations)))
-		case r.State != "waiting":
-			well = false
-			parts = append(parts, "no radio: "+r.Problem)
-		}
-		if r.NoSignal {
-			parts = append(parts, "signal not reported")
+		case ch.Known:
+			shown = append(shown, ch)
+		case ch.Advice == "" || ch.Stage == charger.Wifi || !ch.ProbablyCharger && ch.Address.IsValid():
+		case strangers < mostStrangers:
+			strangers++
+			shown = append(shown, ch)
+		default:
+			more++
 		}
 	}
-	c.fact(n.Name, well, strings.Join(parts, ", "))
-}
-
-// fact prints one line of the head. Its text may come from anywhere.
-func (c *call) fact(name string, well bool, text string) {
-	const indent = 8
-	mark := c.in(green, c.sign("✓", "+"))
-	if !well {
-		mark = c.in(red, c.sign("✗", "!"))
-	}
-	name = fmt.Sprintf("%-*s", indent-3, safe(name))
-	fmt.Fprintf(c, "%s %s %s\n", mark, name, c.wrap(safe(text), max(indent, len([]rune(name))+3)))
+	return shown, more
 }
 
 // statusTable is each charger by parking space, with advice below those that
@@ -118,14 +73,30 @@ func (c *call) statusTable(all []status.Charger, networks []status.NetworkState)
 	tb := &table{columns: []column{{head: "NAME"}, {head: "STAGE"}, {head: "ADDRESS", rank: 1}, {head: "SIGNAL", rank: 3, right: true},
 		{head: "LAST SEEN", rank: 2, right: true}, {head: "TODAY", rank: 4, right: true}}}
 	for _, ch := range all {
-		r := row{cells: []cell{{text: safe(ch.Name)}, stageCell(ch.Stage), {text: addressText(ch)}, signalCell(ch, heard),
-			{text: ago(ch.LastSeenAge)}, {text: traffic(ch.UpToday + ch.DownToday)}}}
-		if ch.Advice != "" {
-			r.notes = []string{safe(ch.Advice)}
+		name := cell{text: safe(ch.Name)}
+		if !ch.Known {
+			name = cell{ch.MAC.String(), faint}
 		}
-		tb.rows = append(tb.rows, r)
+		tb.rows = append(tb.rows, row{cells: []cell{name, stageCell(ch.Stage), {text: addressText(ch)}, signalCell(ch, heard),
+			{text: ago(ch.LastSeenAge)}, {text: traffic(ch.UpToday + ch.DownToday)}}, notes: notes(ch)})
 	}
 	return tb
+}
+
+// recently is how long the last refusal stays on the page.
+const recently = 15 * time.Minute
+
+// notes are the sentences below a charger: what to do, and what it was refused
+// lately. A charger that is ok may still lack something.
+func notes(ch status.Charger) []string {
+	var out []string
+	if ch.Advice != "" {
+		out = append(out, safe(ch.Advice))
+	}
+	if ch.Refused != "" && ch.RefusedAge != nil && ch.RefusedAge.Duration() <= recently && !strings.Contains(ch.Advice, ch.Refused) {
+		out = append(out, fmt.Sprintf("refused: %s, %s", safe(ch.Refused), ago(ch.RefusedAge)))
+	}
+	return out
 }
 
 // stations is who is on some radio.

@@ -36,7 +36,10 @@ type table struct {
 	rows    []row
 }
 
-const gap = 2 // spaces between columns
+const (
+	gap     = 2  // spaces between columns
+	deepest = 12 // where notes begin at the latest, so that there is room for them
+)
 
 // print writes the table with indent spaces before each line.
 func (tb *table) print(t *terminal, indent int) {
@@ -59,7 +62,7 @@ func (tb *table) print(t *terminal, indent int) {
 	margin := strings.Repeat(" ", indent)
 	below := indent
 	if len(shown) > 0 {
-		below += widths[shown[0]] + gap
+		below += min(widths[shown[0]]+gap, deepest)
 	}
 	fmt.Fprintln(t, margin+tb.line(t, head, shown, widths))
 	for _, r := range tb.rows {

@@ -79,6 +79,9 @@ func newDaemon(t *testing.T) *daemon {
 		Clock: func() status.Clock {
 			return status.Clock{Synchronised: true, Stratum: 3, RefID: "192.0.2.1", RootDistance: status.Seconds(12 * time.Millisecond)}
 		},
+		Link: func() status.Link {
+			return status.Link{Interface: "eth0", Known: true, Up: true, Address: netip.MustParseAddr("203.0.113.2")}
+		},
 		Uplink: func() status.Uplink { return status.Uplink{Servers: 2} },
 		Pools: func(time.Time) []status.PoolUse {
 			return []status.PoolUse{{Network: "P1", Size: 32, Used: 2, StrangerSize: 8, StrangerUsed: 1}}
@@ -251,9 +254,16 @@ func TestAllIsWell(t *testing.T) {
 func TestHouseNeedsAttention(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t)
-	d.src.Clock = func() status.Clock { return status.Clock{Reason: "chronyd has no source it trusts"} }
-	d.src.Uplink = func() status.Uplink { return status.Uplink{Servers: 1, Lost: 1, Problem: "i/o timeout"} }
-	d.src.Pools = func(time.Time) []status.PoolUse { return []status.PoolUse{{Network: "P1", Size: 32, Used: 32}} }
+	d.src.Link = func() status.Link {
+		return status.Link{Interface: "eth0", Known: true, Missing: "no cable", Do: "Is the cable plugged in at both ends?"}
+	}
+	d.src.Clock = func() status.Clock { return status.Clock{Reason: "chronyd does not run"} }
+	d.src.Uplink = func() status.Uplink {
+		return status.Uplink{Servers: 1, Lost: 1, Problem: "1 of 1 DNS servers do not answer"}
+	}
+	d.src.Pools = func(time.Time) []status.PoolUse {
+		return []status.PoolUse{{Network: "P1", Size: 32, Used: 32, StrangerSize: 8, StrangerUsed: 8}}
+	}
 	d.src.Radios = func() []status.Radio {
 		return []status.Radio{{Network: "P1", Interface: "wlan0", State: "missing", Problem: "no wireless interface has this name"}}
 	}
@@ -263,6 +273,101 @@ func TestHouseNeedsAttention(t *testing.T) {
 		t.Errorf("exit %d, want %d", code, exitAttention)
 	}
 	golden(t, "status-trouble", out)
+	for _, twice := range []string{"32 of 32", "no cable", "chronyd"} {
+		if strings.Count(out, twice) != 1 {
+			t.Errorf("%q is on the page more than once", twice)
+		}
+	}
+}
+
+// Silence is no good news while nobody can have asked.
+func TestNamesAreNotPraisedWithoutAnUplink(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	c := &call{terminal: pipe(&out)}
+	c.showStatus(status.Status{Site: "S", Version: "1", Uplink: &status.Uplink{Servers: 1},
+		Link: &status.Link{Interface: "eth0", Known: true, Missing: "no cable"}, Troubles: []status.Trouble{{About: status.AboutLink}}})
+	want := "S, chargegate 1, up 0 s\n✗ uplink eth0: no cable\n✗ names  answered from memory at best, while the uplink is down\n\n\n"
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// What needs attention is on the page even when it has no line of its own.
+func TestAttentionIsAlwaysVisible(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	c := &call{terminal: pipe(&out)}
+	c.showStatus(status.Status{Site: "S", Version: "1", Attention: []string{"Something else is wrong.", "1 charger does not talk with the cloud."},
+		Troubles: []status.Trouble{{About: status.AboutChargers, Text: "1 charger does not talk with the cloud."}}})
+	want := "S, chargegate 1, up 0 s\n✗ Something else is wrong.\n\n\n"
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// A charger that nobody has entered yet, and one that is ok but lacks something.
+func TestWhatIsEasilyOverlooked(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	now := time.Now()
+	unlisted := charger.MAC{0x3c, 0xdc, 0x03, 0x10, 0, 1}
+	d.book.Asked(unlisted, "P1", "Zaptec Go", now)
+	d.book.Leased(unlisted, "P1", netip.MustParseAddr("10.83.0.60"), true, now)
+	d.book.Refused(netip.MustParseAddr("10.83.0.7"), "name ocpp.example.com on port 443", now.Add(-3*time.Minute-30*time.Second))
+	d.src.Pools = func(time.Time) []status.PoolUse {
+		return []status.PoolUse{{Network: "P1", Size: 32, Used: 2, StrangerSize: 2, StrangerUsed: 2}}
+	}
+	d.start(t)
+	for page, args := range map[string][]string{"status-overlooked": {"status"}, "chargers-overlooked": {"chargers"}} {
+		code, out, complain := d.use(t, wide(100), args...)
+		if code != exitAttention || complain != "" {
+			t.Errorf("exit %d, complained %q", code, complain)
+		}
+		golden(t, page, out)
+	}
+}
+
+func TestStrangersDoNotFloodThePage(t *testing.T) {
+	t.Parallel()
+	var all []status.Charger
+	for i := range 20 {
+		all = append(all, status.Charger{Status: charger.Status{Charger: charger.Charger{MAC: charger.MAC{2, 0, 0, 0, 1, byte(i)}}, Stage: charger.DHCP, Advice: "Has no address."}})
+	}
+	if shown, more := shownInStatus(all); len(shown) != mostStrangers || more != 20-mostStrangers {
+		t.Errorf("%d are shown and %d counted", len(shown), more)
+	}
+	all[0].Stage, all[1].Address, all[2].Advice = charger.Wifi, netip.MustParseAddr("10.83.0.60"), ""
+	if shown, more := shownInStatus(all[:4]); len(shown) != 1 || more != 0 {
+		t.Errorf("%d are shown, want only the one that is here and without address", len(shown))
+	}
+}
+
+func TestNothingHappened(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	d.src.Started = time.Now()
+	d.start(t)
+	code, out, _ := d.use(t, pipe, "events", "-level", "error")
+	want := "nothing since " + d.src.Started.Format("15:04") + " (start)\n"
+	if code != exitWell || out != want {
+		t.Errorf("exit %d, printed %q, want %q", code, out, want)
+	}
+	start := time.Date(2026, 1, 2, 2, 54, 59, 0, time.UTC)
+	for _, tt := range []struct {
+		e    status.Events
+		now  time.Time
+		want string
+	}{
+		{status.Events{Started: start, Since: start}, start.Add(time.Hour), "nothing since 02:54 (start)"},
+		{status.Events{Started: start, Since: start}, start.Add(48 * time.Hour), "nothing since 2026-01-02 02:54 (start)"},
+		{status.Events{Started: start, Since: start.Add(time.Hour)}, start.Add(2 * time.Hour),
+			"nothing since 03:54; what was before is in the journal: journalctl -t chargegated"},
+	} {
+		if got := nothingSince(tt.e, tt.now); got != tt.want {
+			t.Errorf("%q, want %q", got, tt.want)
+		}
+	}
 }
 
 func TestJSONIsTheAnswerAsItIs(t *testing.T) {

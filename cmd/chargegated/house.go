@@ -28,6 +28,7 @@ import (
 	"chargegate/pkg/resolver"
 	"chargegate/pkg/run"
 	"chargegate/pkg/status"
+	"chargegate/pkg/uplink"
 )
 
 // A house is everything that one configuration makes of the daemon.
@@ -45,6 +46,7 @@ type house struct {
 	names    *resolver.Server
 	clock    *ntprelay.Server
 	radio    *radio.Server
+	wire     *uplink.Server
 	services []run.Service
 }
 
@@ -76,7 +78,7 @@ func (h *house) furnish() error {
 	}
 	cfg.Tell(log)
 	told := newNews(log, h.began)
-	h.book = charger.NewBook(h.inventory(cfg), func(c charger.Charger, from, to charger.Stage) { told.moved(c, from, to, time.Now()) })
+	h.book = charger.NewBook(h.inventory(cfg, 0), func(c charger.Charger, from, to charger.Stage) { told.moved(c, from, to, time.Now()) })
 	told.book = h.book
 	log.SetWho(h.who)
 
@@ -101,10 +103,11 @@ func (h *house) furnish() error {
 	porter := egress.New(cfg.Egress, h.list, h.names, h.book, h.store, log)
 	firewall := denied.New(cfg.Denied, h.book, log)
 	h.radio = radio.New(cfg.Radio, h.book, log)
-	collectors := []prometheus.Collector{addresses, h.names, h.clock, porter, firewall, h.radio}
+	h.wire = uplink.New(uplink.Config{Interface: cfg.Uplink.Interface}, log)
+	collectors := []prometheus.Collector{addresses, h.names, h.clock, porter, firewall, h.radio, h.wire}
 	board := status.New(cfg.Status, h.sources(collectors), log)
 
-	h.services = []run.Service{addresses, h.names, h.clock, porter, firewall, h.radio, board, told, &reloader{house: h}}
+	h.services = []run.Service{addresses, h.names, h.clock, porter, firewall, h.radio, h.wire, board, told, &reloader{house: h}}
 	return nil
 }
 
@@ -151,17 +154,36 @@ func sayFaults(log *event.Log, err error) {
 }
 
 // inventory reads chargers.csv. A fault in it costs the names of the rows that
-// have one, never the service.
-func (h *house) inventory(cfg *config.Config) charger.Inventory {
+// have one, never the service. It returns nil, and says so, when no row is left
+// though had chargers were known before: an editor that was interrupted, or a
+// header that cannot be used, must not take everybody's name.
+func (h *house) inventory(cfg *config.Config, had int) charger.Inventory {
 	if cfg.Inventory == "" {
 		return charger.Inventory{}
 	}
 	inv, err := cfg.ReadInventory()
+	file := event.F("FILE", cfg.Inventory)
 	for _, fault := range faultsOf(err) {
-		h.log.Say(event.InventoryFault, event.F("FILE", cfg.Inventory), event.Err(fault))
+		h.log.Say(event.InventoryFault, file, event.Err(fault))
 	}
-	h.log.Say(event.InventoryLoaded, event.F("COUNT", len(inv)), event.F("FILE", cfg.Inventory))
+	switch {
+	case len(inv) > 0:
+		h.log.Say(event.InventoryLoaded, event.F("CHARGERS", chargers(len(inv))), event.F("COUNT", len(inv)), file)
+	case had > 0:
+		h.log.Say(event.InventoryKept, event.F("CHARGERS", chargers(had)), event.F("COUNT", had), file)
+		return nil
+	default:
+		h.log.Say(event.InventoryEmpty, file)
+	}
 	return inv
+}
+
+// chargers counts them as people do.
+func chargers(n int) string {
+	if n == 1 {
+		return "1 charger"
+	}
+	return fmt.Sprintf("%d chargers", n)
 }
 
 // faultsOf takes a joined error apart, so that each fault is a line of its own.

@@ -3,7 +3,8 @@
 // them.
 //
 //	chargegated [-config FILE] [-state DIR] [-run DIR]
-//	chargegated -check      say every fault of the configuration, and end
+//	chargegated -check      say every fault of the configuration, and what
+//	                        deserves a look, and end
 //	chargegated -version
 //
 // SIGHUP takes over what can change without closing anything; SIGTERM ends
@@ -46,6 +47,7 @@ func main() {
 func chargegated(ctx context.Context, args []string, out, complain io.Writer) int {
 	o, err := parse(args, complain)
 	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(out, usage)
 		return exitStopped
 	}
 	if err != nil {
@@ -57,7 +59,7 @@ func chargegated(ctx context.Context, args []string, out, complain io.Writer) in
 	}
 	cfg, err := config.Load(o.config)
 	if o.check {
-		return check(cfg, err, out, complain)
+		return check(cfg, err, machine{interfaces(), runs(o.run)}, out, complain)
 	}
 	h, err := open(cfg, err, o, complain)
 	if err == nil {
@@ -91,13 +93,16 @@ type options struct {
 func parse(args []string, complain io.Writer) (options, error) {
 	var o options
 	f := flag.NewFlagSet("chargegated", flag.ContinueOnError)
-	f.SetOutput(complain)
-	f.StringVar(&o.config, "config", "/etc/chargegate/chargegate.toml", "the configuration `file`")
-	f.StringVar(&o.state, "state", env("STATE_DIRECTORY", "/var/lib/chargegate"), "the `directory` of what must survive a power cut")
-	f.StringVar(&o.run, "run", env("RUNTIME_DIRECTORY", "/run/chargegate"), "the `directory` of sockets and locks")
-	f.BoolVar(&o.check, "check", false, "say every fault of the configuration, and end")
-	f.BoolVar(&o.version, "version", false, "say which version this is, and end")
+	f.SetOutput(io.Discard)
+	f.StringVar(&o.config, "config", "/etc/chargegate/chargegate.toml", "")
+	f.StringVar(&o.state, "state", env("STATE_DIRECTORY", "/var/lib/chargegate"), "")
+	f.StringVar(&o.run, "run", env("RUNTIME_DIRECTORY", "/run/chargegate"), "")
+	f.BoolVar(&o.check, "check", false, "")
+	f.BoolVar(&o.version, "version", false, "")
 	if err := f.Parse(args); err != nil {
+		if !errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintf(complain, "chargegated: %v; chargegated -h says what there is\n", err)
+		}
 		return o, err
 	}
 	if f.NArg() > 0 {
@@ -113,23 +118,6 @@ func env(key, otherwise string) string {
 		return v
 	}
 	return otherwise
-}
-
-// check is chargegated -check: every fault on its line, or the lines that say
-// what the house will look like.
-func check(cfg *config.Config, err error, out, complain io.Writer) int {
-	if err == nil {
-		err = cfg.CheckFiles()
-	}
-	if err != nil {
-		fmt.Fprintln(complain, err)
-		return exitConfig
-	}
-	for _, n := range cfg.Networks {
-		fmt.Fprintf(out, "%s: network %s on %s, %s, room for %d chargers\n", cfg.File, n.Name, n.Interface, n.Gateway, n.Chargers)
-	}
-	fmt.Fprintf(out, "%s: no faults\n", cfg.File)
-	return exitStopped
 }
 
 // buildVersion is the linker's version, or the module's where go install built

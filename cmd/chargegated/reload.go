@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -52,7 +53,10 @@ func (h *house) reload() {
 	}
 	live, _ := h.taken.Diff(next)
 	_, restart := h.cfg.Diff(next)
-	h.book.Replace(h.inventory(next))
+	inventory := h.inventory(next, h.book.Inventory(""))
+	if inventory != nil {
+		h.book.Replace(inventory)
+	}
 	if err := h.list.Replace(h.cfg.Takeover(next)); err != nil {
 		h.log.Say(event.DaemonReloadFailed, event.Err(err))
 		return
@@ -60,8 +64,15 @@ func (h *house) reload() {
 	h.radio.SetThresholds(next.Radio.Warn, next.Radio.Minimum, next.Radio.Critical)
 	h.log.SetLevel(next.Log.Level)
 	h.taken = next
+	if inventory == nil {
+		live = slices.DeleteFunc(live, func(key string) bool { return key == "site.inventory" })
+	}
 	changes := strings.Join(live, ", ")
-	if changes == "" {
+	switch {
+	case changes != "":
+	case inventory == nil:
+		changes = "nothing has changed"
+	default:
 		changes = "the inventory; nothing else has changed"
 	}
 	h.log.Say(event.DaemonReloaded, event.F("CHANGES", changes))

@@ -14,7 +14,7 @@ func (h *house) sources(collectors []prometheus.Collector) status.Sources {
 	return status.Sources{
 		Site: h.cfg.Site, Version: buildVersion(), Started: h.began,
 		Book: h.book, List: h.list, Networks: h.networks(),
-		Clock: h.clockNow, Pools: h.pools, Radios: h.radios, Uplink: h.uplink,
+		Clock: h.clockNow, Pools: h.pools, Radios: h.radios, Link: h.link, Uplink: h.uplink,
 		LookupNetIP: h.names.LookupNetIP,
 		Collectors:  collectors,
 	}
@@ -65,4 +65,9 @@ func (h *house) radios() []status.Radio {
 func (h *house) uplink() status.Uplink {
 	servers, lost, problem := h.names.Upstreams()
 	return status.Uplink{Servers: servers, Lost: lost, Problem: problem}
+}
+
+func (h *house) link() status.Link {
+	l := h.wire.State()
+	return status.Link{Interface: l.Interface, Known: l.Known, Up: l.Up(), Missing: l.Missing, Do: l.Do, Address: l.Address, Since: l.Since, Problem: l.Problem}
 }

@@ -60,7 +60,7 @@ func demo(ctx context.Context, args []string) error {
 	}
 	defer d.rogue.PowerOff()
 	if err := d.show(ctx); err != nil {
-		return fmt.Errorf("%w\n\nthe daemon's last lines:\n%s", err, garage.Gateway.Daemon.Last(15))
+		return fmt.Errorf("%w\n\nthe daemon's last lines:\n%s", err, garage.Gateway.LastWords(15))
 	}
 	return nil
 }

@@ -35,10 +35,29 @@ line 6: "01:00:5e:00:00:01" is not the address of a single device
 line 7: 60:15:92:41:00:11 has no name; write the parking space, like P1-07
 line 8: 3 values, but the header names 2 columns
 line 9: "P1\x1b13": a value has at most 40 bytes, all printable`},
+		{"a spreadsheet's semicolons", "sep=;\r\nmac;name;serial;model;\r\n60:15:92:41:00:07;P1-07, upper deck;ZAP000007;;\r\n;;;;\r\n60:15:92:41:00:08;P1-08;;;\r\n", []string{"P1-07, upper deck", "P1-08"}, ""},
+		{"a quoted sep line and a byte order mark", "\ufeff\"sep=;\"\nmac;name\nnonsense;P1-07\n", nil, `line 3: "nonsense" is not a MAC address; write six pairs of hexadecimal digits, like 60:15:92:41:00:07`},
+		{"tabs", "mac\tname\tserial\n60:15:92:41:00:07\tP1-07\tZAP000007\n\t\t\n", []string{"P1-07"}, ""},
+		{"tabs around an empty value", "mac\tserial\tname\n60:15:92:41:00:07\t\tP1-07\n", []string{"P1-07"}, ""},
+		{"a quotation mark in a comment", "mac,name\n# 5\" from the wall\n60:15:92:41:00:07,P1-07\n", []string{"P1-07"}, ""},
+		{"a comment in a spreadsheet's quotation marks", "\"# the MAC address; the parking space\"\n# mac;name;x;y;z\nmac,name\n60:15:92:41:00:07,P1-07\n\"# level 2, left\"\n", []string{"P1-07"}, ""},
+		{"rows of separators", "mac,name,serial\n,,\n , ,\n60:15:92:41:00:07,P1-07,\n,,,,,,\n", []string{"P1-07"}, ""},
+		{"Windows-1252", "mac,name,model\n60:15:92:41:00:07,P1-07,Go\n60:15:92:41:00:08,G\xe5rd 8,Go\n", []string{"P1-07"}, "line 3: this is not UTF-8; save as UTF-8 (CSV UTF-8 in Excel)"},
+		{"Windows-1252 in many lines", "mac,name\n60:15:92:41:00:07,G\xe5rd 7\n60:15:92:41:00:08,G\xe5rd 8\n60:15:92:41:00:09,G\xe5rd 9\n", nil, "line 2: this is not UTF-8, and neither are 2 lines more; save as UTF-8 (CSV UTF-8 in Excel)"},
+		{"Windows-1252 in a comment", "# G\xf6teborg\nmac,name\n60:15:92:41:00:07,P1-07\n", []string{"P1-07"}, ""},
+		{"UTF-16", "\xff\xfem\x00a\x00c\x00", nil, "line 1: the file is UTF-16; save as UTF-8 (CSV UTF-8 in Excel)"},
+		{"UTF-16 without its mark", "\x00m\x00a\x00c\x00,", nil, "line 1: the file is UTF-16; save as UTF-8 (CSV UTF-8 in Excel)"},
+		{"no header", "# level 1\n60:15:92:41:00:07,P1-07,ZAP000007,Go\n60:15:92:41:00:08,P1-08,ZAP000008,Go\n", nil, "line 2: the first line must name the columns, like: mac,name,serial,model"},
+		{"no header, names first", "P1-07;60:15:92:41:00:07\nP1-08;60:15:92:41:00:08\n", nil, "line 1: the first line must name the columns, like: mac,name,serial,model"},
+		{"a header below a comment", "# level 1\nmac,colour\n", nil, `line 2: "colour" is not a column; allowed are mac, name, serial, model, network`},
+		{"serial and name swapped", "mac,name,serial\n60:15:92:41:00:07,ZAP000007,P1-07\n60:15:92:41:00:08,zpr000008,\n60:15:92:41:00:09,ZAPPA,\n60:15:92:41:00:10,ZCH,\n", []string{"ZAPPA", "ZCH"},
+			"line 2: serial and name seem swapped: ZAP000007 is a serial number; the name is the parking space, like P1-07\nline 3: serial and name seem swapped: zpr000008 is a serial number; the name is the parking space, like P1-07"},
+		{"a network that is not there", "mac,name,network\n60:15:92:41:00:07,P1-07,P1\n\n60:15:92:41:00:08,P9-08,P9\n", []string{"P1-07", "P9-08"}, `line 4: P9-08 belongs to network "P9", which the configuration does not have`},
+		{"far too much", strings.Repeat("#\n", 1<<20), nil, "line 1: the file has more than 1048576 bytes; that cannot be a list of chargers"},
 		{"a quote that does not end", "mac,name\n60:15:92:41:00:07,P1-07\n\"60:15\n", []string{"P1-07"}, "line 3: extraneous or missing \" in quoted-field"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			inv, err := charger.ReadInventory(strings.NewReader(tt.csv))
+			inv, err := charger.ReadInventory(strings.NewReader(tt.csv), func(n string) bool { return n == "P1" })
 			var names []string
 			for _, c := range inv {
 				names = append(names, c.Name)
@@ -61,8 +80,9 @@ line 9: "P1\x1b13": a value has at most 40 bytes, all printable`},
 func FuzzInventory(f *testing.F) {
 	f.Add("mac,name\n60:15:92:41:00:07,P1-07\n")
 	f.Add("mac,name\n\"\n\n,,,\n")
+	f.Add("\ufeffsep=;\r\nmac;name;;\r\n60:15:92:41:00:07;G\xe5rd 7;;\r\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		inv, _ := charger.ReadInventory(strings.NewReader(text))
+		inv, _ := charger.ReadInventory(strings.NewReader(text), nil)
 		names := map[string]bool{}
 		for mac, c := range inv {
 			if c.MAC != mac || c.Name == "" || names[c.Name] {

@@ -1,12 +1,15 @@
 package charger
 
 import (
+	"bytes"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // A Charger is one row of the inventory.
@@ -21,85 +24,221 @@ type Charger struct {
 // An Inventory is the chargers that are known by name.
 type Inventory map[MAC]Charger
 
-// maxName bounds what is shown for a charger.
-const maxName = 40
+// A LineError is what is wrong with one line of the inventory.
+type LineError struct {
+	Line int // counts from 1
+	Err  error
+}
+
+// Error writes the line before the fault.
+func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
+
+// Unwrap returns the fault.
+func (e *LineError) Unwrap() error { return e.Err }
+
+const (
+	// maxName bounds what is shown for a charger, in bytes.
+	maxName = 40
+	// maxInventory bounds the file in bytes; a thousand chargers need some
+	// sixty thousand.
+	maxInventory = 1 << 20
+)
 
 // ReadInventory reads chargers.csv: a header line that names the columns mac,
 // name, serial, model and network (mac and name must be there, in any order),
-// then a line for each charger. Empty lines and lines that begin with # are
-// passed over.
+// then a line for each charger. The header says what separates the values: a
+// comma, a semicolon (spreadsheets in most of Europe) or a tab. Passed over are
+// lines that begin with #, lines that hold nothing but separators, and a
+// spreadsheet's "sep=;" before the header.
 //
-// Rows with a fault are left out; the error joins every fault, each with the
-// line and what is right. The rows without a fault are always returned, so that
-// a slip of the finger takes one name away and not all of them.
-func ReadInventory(r io.Reader) (Inventory, error) {
-	rows := csv.NewReader(r)
-	rows.Comment = '#'
-	rows.TrimLeadingSpace = true
-	rows.FieldsPerRecord = -1
-	head, err := rows.Read()
-	if errors.Is(err, io.EOF) {
-		return Inventory{}, nil
-	}
+// hasNetwork says which networks exist; nil: any. A row that names another one
+// is a fault, and stays.
+//
+// Every other row with a fault is left out. The error joins all faults, each a
+// *LineError with what is right; it is another error only when r failed. The
+// rows without a fault are always returned, so that a slip of the finger takes
+// one name away and not all of them.
+func ReadInventory(r io.Reader, hasNetwork func(string) bool) (Inventory, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxInventory+1))
 	if err != nil {
-		return Inventory{}, fmt.Errorf("reading the header: %w", err)
+		return Inventory{}, fmt.Errorf("reading the inventory: %w", err)
 	}
-	column, err := columns(head)
-	if err != nil {
-		return Inventory{}, err
+	if text, err = plain(text); err != nil {
+		return Inventory{}, &LineError{1, err}
 	}
-	inv := Inventory{}
-	lines := map[string]int{} // where each name was seen first
-	var faults []error
-	for {
-		row, err := rows.Read()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			var pe *csv.ParseError
-			if !errors.As(err, &pe) { // the medium failed, not the text
-				return inv, errors.Join(append(faults, err)...)
-			}
-			faults = append(faults, fmt.Errorf("line %d: %w", pe.Line, pe.Err))
-			continue
-		}
-		line, _ := rows.FieldPos(0)
-		c, err := parseRow(row, column)
-		if err == nil {
-			err = clash(inv, lines, c)
-		}
-		if err != nil {
-			faults = append(faults, fmt.Errorf("line %d: %w", line, err))
-			continue
-		}
-		inv[c.MAC] = c
-		lines[c.Name] = line
-	}
-	return inv, errors.Join(faults...)
+	in := &inventoryReader{rows: csv.NewReader(bytes.NewReader(text)), inv: Inventory{}, lines: map[string]int{}, hasNetwork: hasNetwork}
+	in.rows.Comma = separator(text)
+	in.rows.Comment = '#'
+	in.rows.TrimLeadingSpace = in.rows.Comma != '\t' // else empty values would vanish
+	in.rows.FieldsPerRecord = -1
+	in.read()
+	in.sayForeign()
+	return in.inv, errors.Join(in.faults...)
 }
+
+// plain takes away what spreadsheets put before the header, and refuses what
+// cannot be a list of chargers.
+func plain(text []byte) ([]byte, error) {
+	if len(text) > maxInventory {
+		return nil, fmt.Errorf("the file has more than %d bytes; that cannot be a list of chargers", maxInventory)
+	}
+	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) || bytes.IndexByte(text, 0) >= 0 {
+		return nil, errors.New("the file is UTF-16; " + asUTF8)
+	}
+	text = bytes.TrimPrefix(text, []byte("\ufeff"))
+	first, rest, _ := bytes.Cut(text, []byte("\n"))
+	if bytes.HasPrefix(bytes.ToLower(bytes.Trim(first, `"`)), []byte("sep=")) {
+		text = append([]byte("\n"), rest...) // the lines keep their numbers
+	}
+	return text, nil
+}
+
+// asUTF8 is what to do about another encoding.
+const asUTF8 = "save as UTF-8 (CSV UTF-8 in Excel)"
+
+// separator is what the header puts between its columns.
+func separator(text []byte) rune {
+	for line := range bytes.Lines(text) {
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 || bytes.HasPrefix(bytes.TrimLeft(line, `"`), []byte("#")) {
+			continue
+		}
+		best, most := ',', 0
+		for _, sep := range ",;\t" {
+			if n := bytes.Count(line, []byte(string(sep))); n > most {
+				best, most = sep, n
+			}
+		}
+		if most > 0 {
+			return best
+		}
+	}
+	return ','
+}
+
+// An inventoryReader goes through the rows of one file.
+type inventoryReader struct {
+	rows       *csv.Reader
+	hasNetwork func(string) bool
+	column     map[string]int // nil until the header was read
+	inv        Inventory
+	lines      map[string]int // where each name was seen first
+	foreign    []int          // lines that are not UTF-8
+	faults     []error
+}
+
+// read goes through all rows, up to a header that cannot be used.
+func (in *inventoryReader) read() {
+	for {
+		row, err := in.rows.Read()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		var pe *csv.ParseError
+		if errors.As(err, &pe) {
+			in.fault(pe.Line, pe.Err)
+			continue
+		}
+		row = filled(row)
+		if len(row) == 0 || strings.HasPrefix(row[0], "#") {
+			continue
+		}
+		line, _ := in.rows.FieldPos(0)
+		if in.column == nil {
+			if in.column, err = columns(row); err != nil {
+				in.fault(line, err)
+				return
+			}
+			continue
+		}
+		in.row(line, row)
+	}
+}
+
+func (in *inventoryReader) fault(line int, err error) {
+	in.faults = append(in.faults, &LineError{line, err})
+}
+
+// filled is a row without spaces around its values and without empty ones at
+// its end, which a spreadsheet writes where another row is longer.
+func filled(row []string) []string {
+	for i := range row {
+		row[i] = strings.TrimSpace(row[i])
+	}
+	for len(row) > 0 && row[len(row)-1] == "" {
+		row = row[:len(row)-1]
+	}
+	return row
+}
+
+// row takes one charger over.
+func (in *inventoryReader) row(line int, row []string) {
+	if slices.ContainsFunc(row, func(v string) bool { return !utf8.ValidString(v) }) {
+		in.foreign = append(in.foreign, line)
+		return
+	}
+	c, err := parseRow(row, in.column)
+	if err == nil {
+		err = clash(in.inv, in.lines, c)
+	}
+	if err != nil {
+		in.fault(line, err)
+		return
+	}
+	if c.Network != "" && in.hasNetwork != nil && !in.hasNetwork(c.Network) {
+		in.fault(line, fmt.Errorf("%s belongs to network %q, which the configuration does not have", c.Name, c.Network))
+	}
+	in.inv[c.MAC] = c
+	in.lines[c.Name] = line
+}
+
+// sayForeign says once that the file is in another encoding: it is one mistake,
+// however many rows show it.
+func (in *inventoryReader) sayForeign() {
+	switch n := len(in.foreign); n {
+	case 0:
+	case 1:
+		in.fault(in.foreign[0], errors.New("this is not UTF-8; "+asUTF8))
+	default:
+		in.fault(in.foreign[0], fmt.Errorf("this is not UTF-8, and neither are %d lines more; %s", n-1, asUTF8))
+	}
+}
+
+var columnNames = [...]string{"mac", "name", "serial", "model", "network"}
 
 // columns finds where each column stands.
 func columns(head []string) (map[string]int, error) {
 	column := map[string]int{}
 	for i, h := range head {
-		h = strings.ToLower(strings.TrimSpace(strings.TrimPrefix(h, "\ufeff"))) // spreadsheets write a byte order mark
-		switch h {
-		case "mac", "name", "serial", "model", "network":
-		default:
-			return nil, fmt.Errorf("line 1: %q is not a column; allowed are mac, name, serial, model, network", h)
-		}
+		h = strings.ToLower(h)
 		if _, twice := column[h]; twice {
-			return nil, fmt.Errorf("line 1: column %q stands twice", h)
+			return nil, fmt.Errorf("column %q stands twice", h)
 		}
 		column[h] = i
 	}
+	isColumn := func(h string) bool { return slices.Contains(columnNames[:], h) }
+	if !slices.ContainsFunc(head, func(h string) bool { return isColumn(strings.ToLower(h)) }) {
+		return nil, errors.New("the first line must name the columns, like: mac,name,serial,model")
+	}
+	for _, h := range head {
+		if h = strings.ToLower(h); !isColumn(h) {
+			return nil, fmt.Errorf("%q is not a column; allowed are %s", shown(h), strings.Join(columnNames[:], ", "))
+		}
+	}
 	for _, must := range []string{"mac", "name"} {
 		if _, ok := column[must]; !ok {
-			return nil, fmt.Errorf("line 1: no column %q; the first line names the columns, like: mac,name,serial,model,network", must)
+			return nil, fmt.Errorf("no column %q; the first line names the columns, like: mac,name,serial,model,network", must)
 		}
 	}
 	return column, nil
+}
+
+// shown bounds what a fault repeats.
+func shown(v string) string {
+	if len(v) > maxName {
+		return v[:maxName] + "..."
+	}
+	return v
 }
 
 func parseRow(row []string, column map[string]int) (Charger, error) {
@@ -108,7 +247,7 @@ func parseRow(row []string, column map[string]int) (Charger, error) {
 	}
 	value := func(name string) string {
 		if i, ok := column[name]; ok && i < len(row) {
-			return strings.TrimSpace(row[i])
+			return row[i]
 		}
 		return ""
 	}
@@ -122,10 +261,25 @@ func parseRow(row []string, column map[string]int) (Charger, error) {
 	}
 	for _, v := range []string{c.Name, c.Serial, c.Model, c.Network} {
 		if len(v) > maxName || strings.ContainsFunc(v, func(r rune) bool { return !unicode.IsPrint(r) }) {
-			return Charger{}, fmt.Errorf("%q: a value has at most %d bytes, all printable", v, maxName)
+			return Charger{}, fmt.Errorf("%q: a value has at most %d bytes, all printable", shown(v), maxName)
 		}
 	}
+	if isSerial(c.Name) {
+		return Charger{}, fmt.Errorf("serial and name seem swapped: %s is a serial number; the name is the parking space, like P1-07", c.Name)
+	}
 	return c, nil
+}
+
+// isSerial says whether a name is what Zaptec prints on the label.
+func isSerial(name string) bool {
+	if len(name) < 4 {
+		return false
+	}
+	switch strings.ToUpper(name[:3]) {
+	case "ZAP", "ZPR", "ZCS", "ZCH":
+		return strings.Trim(name[3:], "0123456789") == ""
+	}
+	return false
 }
 
 func clash(inv Inventory, lines map[string]int, c Charger) error {

@@ -45,6 +45,8 @@ type Config struct {
 
 	// auto says of each network whether its address was chosen.
 	auto []bool
+	// inventory is where the inventory is named.
+	inventory place
 	// secrets is where each network's passphrase is named.
 	secrets []place
 	// forced are the patterns over rented names that the site insists on.

@@ -24,7 +24,10 @@ type Fault struct {
 }
 
 // Error writes the fault on one line: file:line:column: key: text.
-func (f Fault) Error() string {
+func (f Fault) Error() string { return f.where() + ": " + f.Text }
+
+// where is what stands before the text, without what is not known.
+func (f Fault) where() string {
 	var b strings.Builder
 	b.WriteString(f.File)
 	if f.Line > 0 {
@@ -33,7 +36,7 @@ func (f Fault) Error() string {
 	if f.Key != "" {
 		b.WriteString(": " + f.Key)
 	}
-	return b.String() + ": " + f.Text
+	return b.String()
 }
 
 // Faults are all that is wrong, in the file's order.

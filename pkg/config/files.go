@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 
 	"chargegate/pkg/charger"
 )
@@ -36,24 +35,17 @@ func (c *Config) CheckFiles() error {
 
 // ReadInventory reads the chargers' list; an empty one where the configuration
 // names none. As with charger.ReadInventory the rows without a fault are always
-// returned. A row that names a network which does not exist is a fault, and
-// stays.
+// returned, and each fault of a row is a *charger.LineError.
 func (c *Config) ReadInventory() (charger.Inventory, error) {
 	if c.Inventory == "" {
 		return charger.Inventory{}, nil
 	}
 	f, err := os.Open(c.Inventory)
 	if err != nil {
-		return charger.Inventory{}, fmt.Errorf("opening the inventory: %w", err)
+		return charger.Inventory{}, fmt.Errorf("opening the inventory: %w%s", err, permit(err, c.Inventory, os.Geteuid()))
 	}
 	defer f.Close()
-	inv, err := charger.ReadInventory(f)
-	for _, one := range inv {
-		if one.Network != "" && !c.hasNetwork(one.Network) {
-			err = errors.Join(err, fmt.Errorf("%s belongs to network %q, which the configuration does not have", one.Name, one.Network))
-		}
-	}
-	return inv, err
+	return charger.ReadInventory(f, c.hasNetwork)
 }
 
 func (c *Config) hasNetwork(name string) bool {
@@ -77,11 +69,11 @@ func (c *Config) inventoryFaults(err error) Faults {
 		}
 		return faults
 	}
-	f := Fault{File: c.Inventory, Line: 1, Column: 1, Text: err.Error()}
-	var line int
-	if n, _ := fmt.Sscanf(f.Text, "line %d:", &line); n == 1 {
-		_, f.Text, _ = strings.Cut(f.Text, ": ")
-		f.Line = line
+	var at *charger.LineError
+	if errors.As(err, &at) {
+		return Faults{{File: c.Inventory, Line: at.Line, Column: 1, Text: at.Err.Error()}}
 	}
-	return Faults{f}
+	// The file itself cannot be read: the mistake may well be its name.
+	text := fmt.Sprintf("%s cannot be read: %s; put the list there, or correct the path", c.Inventory, reason(err, c.Inventory, os.Geteuid()))
+	return Faults{{File: c.File, Line: c.inventory.line, Column: c.inventory.column, Key: "site.inventory", Text: text}}
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"unicode"
@@ -109,11 +110,16 @@ func (s *section) passphrase() Secret {
 func (s *section) channel() int {
 	if n := s.table.keys["channel"]; n != nil && n.kind == isText && strings.EqualFold(n.text, "auto") {
 		s.find("channel")
-		s.bad("channel", "%s is not allowed, because a channel that changes is one that the chargers lose; %s", quote(n.text), allowChannel)
+		s.bad("channel", "%s", noAuto(n.text))
 		return 0
 	}
 	channel, _ := s.whole("channel", 1, 11, allowChannel, true)
 	return channel
+}
+
+// noAuto says why the radio does not choose its channel itself.
+func noAuto(written string) string {
+	return fmt.Sprintf("%s is not allowed, because a channel that changes is one that the chargers lose; %s", quote(written), allowChannel)
 }
 
 // iface reads the name of an interface that must be there.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -69,11 +70,33 @@ func Load(path string) (*Config, error) {
 }
 
 func unreadable(path string, err error) error {
+	return Faults{{File: path, Text: "the configuration cannot be read: " + reason(err, path, os.Geteuid())}}
+}
+
+// firstUser is the first user that is a person (Debian Policy 9.2.2); below it
+// are the services.
+const firstUser = 1000
+
+// reason says why a file cannot be read, and what the user may do about it.
+func reason(err error, path string, user int) string {
+	hint := permit(err, path, user)
 	var pe *os.PathError
 	if errors.As(err, &pe) {
 		err = pe.Err
 	}
-	return Faults{{File: path, Text: fmt.Sprintf("the configuration cannot be read: %v", err)}}
+	return err.Error() + hint
+}
+
+// permit says what to do where a permission is missing: a person takes it, the
+// daemon must be given it.
+func permit(err error, path string, user int) string {
+	switch {
+	case !errors.Is(err, fs.ErrPermission):
+		return ""
+	case user >= firstUser:
+		return "; run it with sudo"
+	}
+	return fmt.Sprintf("; run: chgrp chargegate %s; chmod 0640 %s", path, path)
 }
 
 // Parse reads a configuration from text. File is what faults call it; paths in
@@ -135,7 +158,7 @@ func (r *reader) site(s *section, c *Config) {
 		c.Site = v
 	}
 	if path, ok := s.text("inventory", `write the path of the chargers' list, like "chargers.csv"`, false); ok && path != "" {
-		c.Inventory = resolve(r.dir, path)
+		c.Inventory, c.inventory = resolve(r.dir, path), s.at("inventory")
 	}
 	s.close()
 }

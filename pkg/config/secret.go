@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 )
 
 // Limits of a WPA2 passphrase in bytes (IEEE 802.11-2020, J.4.1).
@@ -62,7 +63,7 @@ func (s Secret) Reveal() (string, error) {
 	}
 	info, err := os.Stat(s.path)
 	if err != nil {
-		return "", fmt.Errorf("reading the passphrase: %w", err)
+		return "", fmt.Errorf("reading the passphrase: %w%s", err, s.howToMake(err))
 	}
 	if !info.Mode().IsRegular() || info.Size() > 4096 {
 		return "", fmt.Errorf("%s is not a file with a passphrase in it", s.path)
@@ -75,10 +76,34 @@ func (s Secret) Reveal() (string, error) {
 		return "", fmt.Errorf("reading the passphrase: %w", err)
 	}
 	passphrase := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
-	if len(passphrase) < minPassphrase || len(passphrase) > maxPassphrase || !printableASCII(passphrase) {
-		return "", fmt.Errorf("what %s holds is not a WPA2 passphrase; allowed are %d to %d printable ASCII characters on one line", s.path, minPassphrase, maxPassphrase)
+	if why := unfit(passphrase); why != "" {
+		return "", fmt.Errorf("%s %s", s.path, why)
 	}
 	return passphrase, nil
+}
+
+// unfit says why a text is no WPA2 passphrase, or nothing. It repeats none of
+// it.
+func unfit(passphrase string) string {
+	switch n := utf8.RuneCountInString(passphrase); {
+	case strings.ContainsAny(passphrase, "\n\r"):
+		return "holds more than one line; the passphrase stands on one"
+	case !printableASCII(passphrase):
+		return "holds characters that chargers cannot send; allowed are printable ASCII characters: letters a to z, digits, the usual signs"
+	case n < minPassphrase || n > maxPassphrase:
+		return fmt.Sprintf("holds %d characters; %d to %d are needed", n, minPassphrase, maxPassphrase)
+	}
+	return ""
+}
+
+// howToMake is the command that writes a passphrase that is not there, so that
+// it stands in no shell's history.
+func (s Secret) howToMake(err error) string {
+	plain := func(r rune) bool { return isWord(r) || strings.ContainsRune("/.-", r) }
+	if s.guarded || !errors.Is(err, fs.ErrNotExist) || !only(s.path, plain) {
+		return ""
+	}
+	return fmt.Sprintf(`; make it: sudo sh -c 'umask 077; read -r p; printf %%s "$p" > %s'`, s.path)
 }
 
 // check says what is wrong with the passphrase, as far as this process may

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"chargegate/pkg/config"
 	"chargegate/pkg/event"
 )
@@ -81,17 +83,20 @@ func TestCheckFilesSaysWhatIsWrongWithTheFiles(t *testing.T) {
 		mode  os.FileMode
 		want  string // after the directory; empty: no fault
 	}{
-		"all well":              {map[string]string{"chargegate.toml": good, "p1.psk": passphrase}, 0o600, ""},
-		"readable by the group": {map[string]string{"chargegate.toml": good, "p1.psk": passphrase}, 0o640, ""},
-		"readable by all":       {map[string]string{"chargegate.toml": good, "p1.psk": passphrase}, 0o644, "chargegate.toml:10:14: network[1].radio.passphrase: DIR/p1.psk can be read by everybody on this machine; run: chmod 0600 DIR/p1.psk"},
-		"missing":               {map[string]string{"chargegate.toml": good}, 0, "chargegate.toml:10:14: network[1].radio.passphrase: reading the passphrase: stat DIR/p1.psk: no such file or directory"},
-		"7 characters":          {map[string]string{"chargegate.toml": good, "p1.psk": "short77"}, 0o600, "chargegate.toml:10:14: network[1].radio.passphrase: what DIR/p1.psk holds is not a WPA2 passphrase; allowed are 8 to 63 printable ASCII characters on one line"},
-		"64 characters":         {map[string]string{"chargegate.toml": good, "p1.psk": strings.Repeat("a", 64)}, 0o600, "chargegate.toml:10:14: network[1].radio.passphrase: what DIR/p1.psk holds is not a WPA2 passphrase; allowed are 8 to 63 printable ASCII characters on one line"},
-		"two lines":             {map[string]string{"chargegate.toml": good, "p1.psk": passphrase + "\nwpa=0\n"}, 0o600, "chargegate.toml:10:14: network[1].radio.passphrase: what DIR/p1.psk holds is not a WPA2 passphrase; allowed are 8 to 63 printable ASCII characters on one line"},
+		"all well":                          {map[string]string{"chargegate.toml": good, "p1.psk": passphrase}, 0o600, ""},
+		"readable by the group":             {map[string]string{"chargegate.toml": good, "p1.psk": passphrase}, 0o640, ""},
+		"readable by all":                   {map[string]string{"chargegate.toml": good, "p1.psk": passphrase}, 0o644, "chargegate.toml:10:14: network[1].radio.passphrase: DIR/p1.psk can be read by everybody on this machine; run: chmod 0600 DIR/p1.psk"},
+		"missing":                           {map[string]string{"chargegate.toml": good}, 0, "chargegate.toml:10:14: network[1].radio.passphrase: reading the passphrase: stat DIR/p1.psk: no such file or directory; make it: sudo sh -c 'umask 077; read -r p; printf %s \"$p\" > DIR/p1.psk'"},
+		"7 characters":                      {map[string]string{"chargegate.toml": good, "p1.psk": "short77"}, 0o600, "chargegate.toml:10:14: network[1].radio.passphrase: DIR/p1.psk holds 7 characters; 8 to 63 are needed"},
+		"64 characters":                     {map[string]string{"chargegate.toml": good, "p1.psk": strings.Repeat("a", 64)}, 0o600, "chargegate.toml:10:14: network[1].radio.passphrase: DIR/p1.psk holds 64 characters; 8 to 63 are needed"},
+		"two lines":                         {map[string]string{"chargegate.toml": good, "p1.psk": passphrase + "\nwpa=0\n"}, 0o600, "chargegate.toml:10:14: network[1].radio.passphrase: DIR/p1.psk holds more than one line; the passphrase stands on one"},
+		"letters that chargers cannot send": {map[string]string{"chargegate.toml": good, "p1.psk": "lösenordet"}, 0o600, "chargegate.toml:10:14: network[1].radio.passphrase: DIR/p1.psk holds characters that chargers cannot send; allowed are printable ASCII characters: letters a to z, digits, the usual signs"},
+		"inventory missing":                 {map[string]string{"chargegate.toml": inventory, "p1.psk": passphrase}, 0o600, "chargegate.toml:4:13: site.inventory: DIR/chargers.csv cannot be read: no such file or directory; put the list there, or correct the path"},
+		"inventory without a header":        {map[string]string{"chargegate.toml": inventory, "p1.psk": passphrase, "chargers.csv": "# level 1\n60:15:92:41:00:01,P1-01\n"}, 0o600, "chargers.csv:2:1: the first line must name the columns, like: mac,name,serial,model"},
 		"inventory": {map[string]string{"chargegate.toml": inventory, "p1.psk": passphrase, "chargers.csv": "mac,name\n60:15:92:41:00:01,P1-01\nnonsense,P1-02\n"}, 0o600,
 			"chargers.csv:3:1: \"nonsense\" is not a MAC address; write six pairs of hexadecimal digits, like 60:15:92:41:00:07"},
 		"inventory with another network": {map[string]string{"chargegate.toml": inventory, "p1.psk": passphrase, "chargers.csv": "mac,name,network\n60:15:92:41:00:01,P1-01,P9\n"}, 0o600,
-			"chargers.csv:1:1: P1-01 belongs to network \"P9\", which the configuration does not have"},
+			"chargers.csv:2:1: P1-01 belongs to network \"P9\", which the configuration does not have"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := site(t, tc.files)
@@ -187,9 +192,43 @@ func TestTellSaysWhatSomebodyMayRegret(t *testing.T) {
 		t.Fatal(err)
 	}
 	faults.Tell(log)
+	config.Faults{{File: "x.toml", Text: "the configuration cannot be read: no such file or directory"}, {File: "x.toml", Line: 2, Column: 3, Text: "is no TOML"}}.Tell(log)
 	var said []string
 	for _, r := range log.Recent(0, "") {
 		said = append(said, r.Message)
 	}
 	golden(t, "testdata/told.txt", strings.Join(said, "\n")+"\n")
+}
+
+func TestRemarksSayWhatIsNoFault(t *testing.T) {
+	for name, tc := range map[string]struct {
+		psk        string
+		interfaces []string
+		want       []string
+	}{
+		"all there":              {passphrase, []string{"eth0", "wlan0"}, nil},
+		"another radio":          {passphrase, []string{"wlan1", "eth0"}, []string{"wlan0 is not there now; there are: wlan1, eth0"}},
+		"no interface at all":    {passphrase, nil, []string{"wlan0 is not there now; there are none", "eth0 is not there now; there are none"}},
+		"quotation marks":        {"\"correct horse\"\n", []string{"eth0", "wlan0"}, []string{"DIR/p1.psk: the quotation marks belong to the password"}},
+		"single quotation marks": {"'correct horse'", []string{"eth0", "wlan0"}, []string{"DIR/p1.psk: the quotation marks belong to the password"}},
+		"one quotation mark":     {"\"correct horse", []string{"eth0", "wlan0"}, nil},
+		"a space last":           {"correct horse \n", []string{"eth0", "wlan0"}, []string{"DIR/p1.psk: the last space belongs to the password"}},
+		"a space first":          {" correct horse", []string{"eth0", "wlan0"}, []string{"DIR/p1.psk: the first space belongs to the password"}},
+		"too short, a fault":     {"'c'", []string{"eth0", "wlan0"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := site(t, map[string]string{"chargegate.toml": good, "p1.psk": tc.psk})
+			var want []string
+			for _, w := range tc.want {
+				want = append(want, strings.ReplaceAll(w, "DIR", filepath.Dir(path)))
+			}
+			if diff := cmp.Diff(want, load(t, path).Remarks(tc.interfaces)); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+	outside := parse(t, strings.Replace(good, "file:p1.psk", "credential:p1", 1))
+	if diff := cmp.Diff([]string{"credential:p1 was not looked at: only the unit can read it"}, outside.Remarks([]string{"wlan0", "eth0"})); diff != "" {
+		t.Errorf("a credential (-want +got)\n%s", diff)
+	}
 }

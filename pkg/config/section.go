@@ -90,7 +90,7 @@ func (s *section) want(name, kind, allowed string, must bool) *node {
 func (n *node) mismatch(kind, allowed string) string {
 	switch {
 	case n.kind == isText && kind == isWhole && isDigits(n.text):
-		return fmt.Sprintf("%s stands in quotation marks; write it without; %s", quote(n.text), allowed)
+		return fmt.Sprintf("%s stands in quotation marks; write it without them: %s", quote(n.text), cut(n.text))
 	case n.kind == isText:
 		return fmt.Sprintf("%s is text, not %s; %s", quote(n.text), kind, allowed)
 	case kind == isText && (n.kind == isWhole || n.kind == isNumber || n.kind == isYesNo):
@@ -189,12 +189,15 @@ func (s *section) section(name string) *section {
 	case n.kind == isSection:
 		sub.table, sub.present = n.table, true
 	case n.kind == isList:
-		s.bad(name, "stands once: write [%s] with single brackets", sub.pattern)
+		s.bad(name, "stands once: write [%s] with single brackets", heading(sub.pattern))
 	default:
-		s.bad(name, "is a section: write [%s] and its keys on the lines below", sub.pattern)
+		s.bad(name, "is a section: write [%s] and its keys on the lines below", heading(sub.pattern))
 	}
 	return sub
 }
+
+// heading is a section's name as it stands between brackets.
+func heading(pattern string) string { return strings.ReplaceAll(pattern, "[]", "") }
 
 // sections reads a section that is repeated, [[name]].
 func (s *section) sections(name string) []*section {
@@ -204,14 +207,14 @@ func (s *section) sections(name string) []*section {
 	}
 	pattern := join(s.pattern, name)
 	if n.kind != isList {
-		s.fault(s.table.where[name], s.key(name), "can be repeated: write [[%s]] with double brackets", pattern)
+		s.fault(s.table.where[name], s.key(name), "can be repeated: write [[%s]] with double brackets", heading(pattern))
 		return nil
 	}
 	var out []*section
 	for i, v := range n.list {
 		key := fmt.Sprintf("%s[%d]", s.key(name), i+1)
 		if v.kind != isSection {
-			s.fault(v.at, key, "%s stands here, not a section; write [[%s]] and its keys on the lines below", v.kind, pattern)
+			s.fault(v.at, key, "%s stands here, not a section; write [[%s]] and its keys on the lines below", v.kind, heading(pattern))
 			continue
 		}
 		out = append(out, &section{reader: s.reader, name: key, pattern: pattern + "[]", table: v.table, present: true})
@@ -232,6 +235,9 @@ func (s *section) unknown(name string) string {
 	if why, ok := refused[strings.ToLower(name)]; ok {
 		return why
 	}
+	if s.name == "" && elsewhere[name] != "" {
+		return "there is no such section; perhaps " + elsewhere[name] + " is meant"
+	}
 	text := "there is no such key"
 	if near := nearest(name, s.asked); near != "" {
 		text += "; perhaps " + near + " is meant"
@@ -246,6 +252,11 @@ const (
 	noHiding  = "the name is always shown, because Zaptec's app must see it; there is no key for it, remove the line"
 	noForward = "nothing is ever forwarded, so there is nothing to set; remove the line"
 )
+
+// elsewhere is where sections belong that somebody may well put at the top.
+var elsewhere = map[string]string{
+	"radio": "[network.radio], below its [[network]],", "allow": "[[egress.allow]]",
+}
 
 var refused = map[string]string{
 	"wpa": wpa2Only, "wpa2": wpa2Only, "wpa3": wpa2Only, "sae": wpa2Only, "security": wpa2Only, "encryption": wpa2Only,

@@ -5,8 +5,14 @@ import "chargegate/pkg/event"
 // Tell says each fault as an event.
 func (fs Faults) Tell(log *event.Log) {
 	for _, f := range fs {
-		log.Say(event.ConfigFault, event.F("FILE", f.File), event.F("LINE", f.Line), event.F("COLUMN", f.Column),
-			event.F("KEY", f.Key), event.F("FAULT", f.Text))
+		fields := []event.Field{event.F("WHERE", f.where()), event.F("FAULT", f.Text), event.F("FILE", f.File)}
+		if f.Line > 0 {
+			fields = append(fields, event.F("LINE", f.Line), event.F("COLUMN", f.Column))
+		}
+		if f.Key != "" {
+			fields = append(fields, event.F("KEY", f.Key))
+		}
+		log.Say(event.ConfigFault, fields...)
 	}
 }
 

@@ -1,7 +1,7 @@
 package config
 
 import (
-	"errors"
+	"bytes"
 	"strconv"
 	"strings"
 
@@ -41,8 +41,9 @@ const (
 
 // A table is a section: keys and what stands behind them.
 type table struct {
-	at   place
-	keys map[string]*node
+	at     place
+	headed bool // a [header] has opened it
+	keys   map[string]*node
 	// names are the keys in the file's order, and where each stands.
 	names []string
 	where map[string]place
@@ -62,39 +63,50 @@ func (t *table) put(key string, at place, n *node) {
 
 // grow lays the text out as a tree, or says why it is not TOML.
 func grow(text []byte) (*table, *Fault) {
+	if fault := encoding(text); fault != nil {
+		return nil, fault
+	}
+	text = bytes.TrimPrefix(text, []byte("\ufeff")) // what Windows puts first
 	var nothing map[string]any
 	if err := toml.Unmarshal(text, &nothing); err != nil {
-		return nil, syntax(err)
+		return nil, syntax(text, err)
 	}
-	g := grower{root: newTable(place{1, 1})}
-	g.current = g.root
-	g.p.Reset(text)
+	g := newGrower(text)
 	for g.p.NextExpression() {
 		g.expression(g.p.Expression())
 	}
 	if err := g.p.Error(); err != nil { // Unmarshal has read the same text
-		return nil, syntax(err)
+		return nil, syntax(text, err)
 	}
 	return g.root, nil
-}
-
-// syntax turns go-toml's error into a fault. Its messages quote single
-// characters at most, never a value.
-func syntax(err error) *Fault {
-	f := &Fault{Line: 1, Column: 1, Text: strings.TrimPrefix(err.Error(), "toml: ")}
-	var de *toml.DecodeError
-	if errors.As(err, &de) {
-		f.Line, f.Column = de.Position()
-	}
-	f.Line, f.Column = max(f.Line, 1), max(f.Column, 1)
-	f.Text += `; the rest of the file was not looked at. A line is written like: name = "P1"`
-	return f
 }
 
 // A grower builds the tree, expression by expression.
 type grower struct {
 	p             unstable.Parser
 	root, current *table
+	twice         *double // the first that stands twice
+}
+
+// A double is a key or a section that stands where it must not stand again.
+type double struct {
+	name   string
+	first  place
+	header bool // it is a section
+	lists  bool // once with single, once with double brackets
+}
+
+func newGrower(text []byte) *grower {
+	g := &grower{root: newTable(place{1, 1})}
+	g.current = g.root
+	g.p.Reset(text)
+	return g
+}
+
+func (g *grower) doubled(d double) {
+	if g.twice == nil {
+		g.twice = &d
+	}
 }
 
 func (g *grower) expression(e *unstable.Node) {
@@ -109,13 +121,26 @@ func (g *grower) expression(e *unstable.Node) {
 // open makes the section of a [header] or [[header]] the current one.
 func (g *grower) open(e *unstable.Node) {
 	t := g.root
+	var name []string
 	for it := e.Key(); it.Next(); {
 		key, at := string(it.Node().Data), g.at(it.Node())
-		if it.IsLast() && e.Kind == unstable.ArrayTable {
-			t = t.appendSection(key, at)
-		} else {
+		name = append(name, key)
+		if !it.IsLast() {
 			t = t.descend(key, at)
+			continue
 		}
+		if n := t.keys[key]; n != nil && (n.kind == isList) != (e.Kind == unstable.ArrayTable) {
+			g.doubled(double{strings.Join(name, "."), t.where[key], true, true})
+		}
+		if e.Kind == unstable.ArrayTable {
+			t = t.appendSection(key, at)
+			continue
+		}
+		first := t.where[key]
+		if t = t.descend(key, at); t.headed {
+			g.doubled(double{strings.Join(name, "."), first, true, false})
+		}
+		t.headed = true
 	}
 	t.at = g.headerAt(e)
 	g.current = t
@@ -125,6 +150,9 @@ func (g *grower) keyValue(t *table, e *unstable.Node) {
 	for it := e.Key(); it.Next(); {
 		key, at := string(it.Node().Data), g.at(it.Node())
 		if it.IsLast() {
+			if first, had := t.where[key]; had {
+				g.doubled(double{name: key, first: first})
+			}
 			t.put(key, at, g.value(e.Value(), at))
 			return
 		}

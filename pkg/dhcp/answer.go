@@ -41,11 +41,18 @@ const (
 )
 
 // A desk answers the queries of one network. What it answers depends on the
-// query, the table and the time alone.
+// query, the table, how much the client asked for before, and the time alone.
 type desk struct {
 	Network
 	leases *lease.Table
 	term   time.Duration
+
+	declines, bindings *limit
+}
+
+func newDesk(n Network, leases *lease.Table, term time.Duration) desk {
+	return desk{Network: n, leases: leases, term: term,
+		declines: newLimit(maxDeclines, declinesEvery), bindings: newLimit(maxBindings, bindingsEvery)}
 }
 
 // answer decides (RFC 2131, 4.3).
@@ -66,7 +73,9 @@ func (d *desk) answer(q query, now time.Time) answer {
 		a = answer{drop: unknownType}
 	}
 	a.hw = q.hw
+	a.crowd = a.crowd && !q.listed
 	if a.reply != nil {
+		fit(q, a.reply)
 		a.route = routeOf(q, a.reply)
 	}
 	return a
@@ -111,11 +120,20 @@ func (d *desk) elsewhere(q query) answer {
 		fields: []event.Field{event.F("SERVER", q.server)}}
 }
 
+// forgery drops what somebody sent in another's name.
+func forgery(q query) answer {
+	return answer{hw: q.hw, drop: foreignSender, kind: event.SenderForged, crowd: !q.listed,
+		fields: []event.Field{event.F("SENDER", q.sender)}}
+}
+
 // grant gives the address asked for, or says no. This network is ours alone
 // (Z-5): an address outside it or of somebody else is certainly wrong, and one
 // that we know nothing of is free. So we answer where RFC 2131, 4.3.2, would have
 // a server that shares the network be silent.
 func (d *desk) grant(q query, addr netip.Addr, starting bool, now time.Time) answer {
+	if b, had := d.leases.Lookup(d.Name, q.hw); (!had || b.Addr != addr) && !d.bindings.allows(q.hw, q.listed, now) {
+		return answer{drop: bindingsTooMany, kind: event.BindingsTooMany, crowd: true}
+	}
 	g, err := d.leases.Bind(lease.Claim{Network: d.Name, HW: q.hw, Known: q.known, Host: q.HostName(), Term: d.term}, addr, now)
 	if err != nil {
 		return d.refuse(q, addr, err)
@@ -129,6 +147,7 @@ func (d *desk) grant(q query, addr netip.Addr, starting bool, now time.Time) ans
 	}
 	switch {
 	case g.New:
+		d.bindings.use(q.hw, q.listed, now)
 		a.kind = event.LeaseGranted
 	case starting || g.First:
 		a.kind = event.LeaseKept
@@ -155,11 +174,10 @@ func (d *desk) release(q query, now time.Time) answer {
 	if q.server.IsValid() && q.server != d.Gateway.Addr() {
 		return answer{drop: foreignServer}
 	}
-	ticket, ok := d.leases.Release(d.Name, q.hw, q.ciaddr, now)
-	if !ok {
+	if !d.leases.Release(d.Name, q.hw, q.ciaddr, now) {
 		return answer{drop: notOurs}
 	}
-	return answer{ticket: ticket, learn: unleased, kind: event.LeaseReleased, fields: []event.Field{event.IP(q.ciaddr)}}
+	return answer{learn: unleased, kind: event.LeaseReleased, fields: []event.Field{event.IP(q.ciaddr)}}
 }
 
 // decline puts an address into quarantine; there is no answer (RFC 2131, 4.3.3).
@@ -167,11 +185,15 @@ func (d *desk) decline(q query, now time.Time) answer {
 	if q.server.IsValid() && q.server != d.Gateway.Addr() {
 		return answer{drop: foreignServer}
 	}
+	if !d.declines.allows(q.hw, q.listed, now) {
+		return answer{drop: declinesTooMany, kind: event.DeclineIgnored, crowd: true, fields: []event.Field{event.IP(q.wants)}}
+	}
 	ticket, ok := d.leases.Decline(d.Name, q.hw, q.wants, now)
 	if !ok {
 		return answer{drop: notOurs}
 	}
-	return answer{ticket: ticket, learn: unleased, kind: event.LeaseDeclined, fields: []event.Field{event.IP(q.wants)}}
+	d.declines.use(q.hw, q.listed, now)
+	return answer{ticket: ticket, learn: unleased, kind: event.LeaseDeclined, crowd: true, fields: []event.Field{event.IP(q.wants)}}
 }
 
 // inform tells a client with an address of its own about the network (RFC 2131,

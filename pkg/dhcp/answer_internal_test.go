@@ -25,8 +25,8 @@ var (
 
 func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
 
-// newDesk returns the desk of a network for 16 chargers.
-func newDesk(t testing.TB) *desk {
+// aDesk returns the desk of a network for 16 chargers.
+func aDesk(t testing.TB) *desk {
 	t.Helper()
 	p, err := lease.NewPool("P1", gateway, 16)
 	if err != nil {
@@ -37,7 +37,8 @@ func newDesk(t testing.TB) *desk {
 		t.Fatal(err, report.Storage)
 	}
 	t.Cleanup(func() { leases.Close() })
-	return &desk{Network: Network{Name: "P1", Interface: "wlan0", Gateway: gateway}, leases: leases, term: 12 * time.Hour}
+	d := newDesk(Network{Name: "P1", Interface: "wlan0", Gateway: gateway}, leases, 12*time.Hour)
+	return &d
 }
 
 // lwip is a message as the chargers send it (F-3).
@@ -188,7 +189,7 @@ func TestAnswer(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			d := newDesk(t)
+			d := aDesk(t)
 			if !tt.nothing {
 				ask(t, d, true, lwip(request, client, wants(mine)))
 				ask(t, d, true, lwip(request, other, wants(theirs)))
@@ -206,7 +207,7 @@ func TestAnswer(t *testing.T) {
 
 func TestWhatIsSaidOfALease(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t)
+	d := aDesk(t)
 	for _, step := range []struct {
 		name string
 		msg  *dhcpv4.DHCPv4
@@ -216,7 +217,7 @@ func TestWhatIsSaidOfALease(t *testing.T) {
 		{"renewal", lwip(dhcpv4.MessageTypeRequest, client, has("10.83.0.20")), event.LeaseRenewed},
 		{"reboot", lwip(dhcpv4.MessageTypeRequest, client, wants("10.83.0.20")), event.LeaseKept},
 		{"release", lwip(dhcpv4.MessageTypeRelease, client, has("10.83.0.20")), event.LeaseReleased},
-		{"again", lwip(dhcpv4.MessageTypeRequest, client, wants("10.83.0.20")), event.LeaseGranted},
+		{"again", lwip(dhcpv4.MessageTypeRequest, client, wants("10.83.0.20")), event.LeaseKept},
 	} {
 		if a := ask(t, d, true, step.msg); a.kind != step.want {
 			t.Errorf("%s: said %v, want %s", step.name, look(a).Said, step.want.ID)
@@ -254,6 +255,14 @@ func TestOptions(t *testing.T) {
 			m.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionRelayAgentInformation, agent))
 			m.UpdateOption(dhcpv4.OptClientIdentifier(agent[:200]))
 		}, []dhcpv4.Options{always, {61: agent[:200], 3: self, 6: self}}},
+		{"a client identifier that does not fit is left out", func(m *dhcpv4.DHCPv4) {
+			m.DeleteOption(dhcpv4.OptionMaximumDHCPMessageSize)
+			m.UpdateOption(dhcpv4.OptClientIdentifier(bytes.Repeat([]byte{7}, 1000)))
+		}, []dhcpv4.Options{always, {3: self, 6: self}}},
+		{"nobody can say that it takes more than a frame holds", func(m *dhcpv4.DHCPv4) {
+			m.UpdateOption(dhcpv4.OptMaxMessageSize(65535))
+			m.UpdateOption(dhcpv4.OptClientIdentifier(bytes.Repeat([]byte{7}, 1400)))
+		}, []dhcpv4.Options{always, {3: self, 6: self}}},
 		{"a long message for one who takes it", func(m *dhcpv4.DHCPv4) {
 			m.GatewayIPAddr = netIP(ip("10.83.0.60"))
 			m.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionRelayAgentInformation, agent))
@@ -268,7 +277,7 @@ func TestOptions(t *testing.T) {
 			for _, part := range tt.want {
 				maps.Copy(want, part)
 			}
-			if diff := cmp.Diff(want, ask(t, newDesk(t), true, m).reply.Options); diff != "" {
+			if diff := cmp.Diff(want, ask(t, aDesk(t), true, m).reply.Options); diff != "" {
 				t.Errorf("options (-want +got):\n%s", diff)
 			}
 		})
@@ -277,7 +286,7 @@ func TestOptions(t *testing.T) {
 
 func TestInformPromisesNothing(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t)
+	d := aDesk(t)
 	reply := ask(t, d, true, lwip(dhcpv4.MessageTypeInform, client, has("10.83.0.55"))).reply
 	for _, code := range []uint8{51, 58, 59} {
 		if _, ok := reply.Options[code]; ok {
@@ -294,13 +303,37 @@ func TestInformPromisesNothing(t *testing.T) {
 
 func TestARefusalSaysNothingOfTheNetwork(t *testing.T) {
 	t.Parallel()
-	reply := ask(t, newDesk(t), true, lwip(dhcpv4.MessageTypeRequest, client, wants("192.168.1.5"), relayed("10.83.0.60"))).reply
+	reply := ask(t, aDesk(t), true, lwip(dhcpv4.MessageTypeRequest, client, wants("192.168.1.5"), relayed("10.83.0.60"))).reply
 	want := dhcpv4.Options{53: {6}, 54: {10, 83, 0, 1}, 61: {1, 0x60, 0x15, 0x92, 0x41, 0, 7}, 82: {1, 2, 'p', '4'}}
 	if diff := cmp.Diff(want, reply.Options); diff != "" {
 		t.Errorf("options (-want +got):\n%s", diff)
 	}
 	if !reply.IsBroadcast() {
 		t.Error("the relay is not told to broadcast it (RFC 2131, 4.3.2)")
+	}
+}
+
+func TestEveryAnswerFitsIntoAFrame(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []dhcpv4.MessageType{dhcpv4.MessageTypeDiscover, dhcpv4.MessageTypeRequest, dhcpv4.MessageTypeInform} {
+		for _, size := range []int{7, 200, 255, 256, 400, 1000, 1400} {
+			for _, takes := range []uint16{0, 100, 576, 1000, 1500, 9000, 65535} {
+				m := lwip(kind, client, wants("192.168.1.5"), has("10.83.0.55")) // a REQUEST of one more is refused
+				if kind == dhcpv4.MessageTypeRequest {
+					m.ClientIPAddr = nil
+				}
+				m.UpdateOption(dhcpv4.OptClientIdentifier(bytes.Repeat([]byte{7}, size)))
+				m.UpdateOption(dhcpv4.OptMaxMessageSize(takes))
+				limit := min(max(576, int(takes)), 1500) - headers
+				r := ask(t, aDesk(t), true, m).reply
+				if got := len(r.ToBytes()); got > limit {
+					t.Errorf("%s: an identifier of %d bytes makes an answer of %d for one who takes %d", kind, size, got, takes)
+				}
+				if size < 200 && r.Options.Get(dhcpv4.OptionClientIdentifier) == nil {
+					t.Errorf("%s: an identifier of %d bytes is not echoed to one who takes %d", kind, size, takes)
+				}
+			}
+		}
 	}
 }
 
@@ -346,7 +379,7 @@ func FuzzAnswer(f *testing.F) {
 	} {
 		f.Add(m.ToBytes(), true)
 	}
-	d := newDesk(f)
+	d := aDesk(f)
 	ask(f, d, true, lwip(dhcpv4.MessageTypeRequest, other, wants("10.83.0.21")))
 	f.Fuzz(func(t *testing.T, packet []byte, known bool) {
 		q, drop := parse(packet, d.Network)

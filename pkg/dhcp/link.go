@@ -3,11 +3,12 @@ package dhcp
 import (
 	"context"
 	"errors"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	pkt "github.com/mdlayher/packet"
+	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
 
 	"chargegate/pkg/event"
@@ -31,14 +32,14 @@ type link struct {
 	missing bool     // that it is missing has been told
 }
 
-// packet is a received message in a buffer that is used again.
+// packet is a received frame in a buffer that is used again.
 type packet struct {
 	n   int
 	buf [maxPacket]byte
 }
 
-// maxPacket is longer than any request; what is longer is cut and then
-// malformed.
+// maxPacket is longer than the frame of any request; what is longer is cut and
+// then malformed.
 const maxPacket = 2048
 
 func (p *packet) bytes() []byte { return p.buf[:p.n] }
@@ -63,6 +64,7 @@ func (l *link) unbind() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.sockets != nil {
+		l.missed.Add(l.sockets.lost())
 		l.sockets.close()
 		l.sockets = nil
 	}
@@ -97,11 +99,11 @@ func (l *link) tend(ctx context.Context) {
 // is one of the same name again.
 func (l *link) use(ctx context.Context, s *sockets, tick <-chan time.Time) {
 	ended := make(chan error, 1)
-	go func() { ended <- l.read(s.udp) }()
+	go func() { ended <- l.read(s.ear) }()
 	for {
 		select {
 		case <-ctx.Done():
-			s.udp.SetReadDeadline(time.Unix(1, 0))
+			s.ear.SetReadDeadline(time.Unix(1, 0))
 			<-ended
 			return
 		case err := <-ended:
@@ -109,6 +111,7 @@ func (l *link) use(ctx context.Context, s *sockets, tick <-chan time.Time) {
 			l.sayLost(err)
 			return
 		case <-tick:
+			l.overlook()
 			if index, err := indexOf(l.Interface); err != nil || index == s.index {
 				continue
 			}
@@ -160,15 +163,18 @@ func (l *link) sayFailed(err error) {
 
 // read queues what arrives, and nothing else: whoever is slow is slow behind
 // the queue.
-func (l *link) read(udp *net.UDPConn) error {
+func (l *link) read(ear *pkt.Conn) error {
 	for {
 		p, ok := l.packets.Get().(*packet)
 		if !ok {
 			p = new(packet)
 		}
-		n, _, err := udp.ReadFromUDPAddrPort(p.buf[:])
+		n, _, err := ear.ReadFrom(p.buf[:])
 		if err != nil {
 			l.packets.Put(p)
+			if errors.Is(err, unix.ENETDOWN) {
+				continue // told once each time that the link goes down; it may come up again
+			}
 			return err
 		}
 		p.n = n
@@ -178,6 +184,18 @@ func (l *link) read(udp *net.UDPConn) error {
 			l.packets.Put(p)
 			l.full()
 		}
+	}
+}
+
+// overlook takes over the kernel's count of what did not fit into its buffer.
+func (l *link) overlook() {
+	s := l.current()
+	if s == nil {
+		return
+	}
+	if n := s.lost(); n > 0 {
+		l.missed.Add(n)
+		l.log.Say(event.DHCPQueueFull, event.Network(l.Name))
 	}
 }
 

@@ -17,6 +17,7 @@ type counters struct {
 	sent          [messageTypes]atomic.Uint64
 	dropped       [reasons]atomic.Uint64
 	overflow      atomic.Uint64
+	missed        atomic.Uint64 // by the kernel's count
 	unsentReplies atomic.Uint64
 	panics        atomic.Uint64
 }
@@ -70,6 +71,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	for _, l := range s.links {
+		l.overlook()
 		l.collect(l.Name, ch)
 		gauge(descUp, number(l.current() != nil), l.Name)
 	}
@@ -102,6 +104,7 @@ func (c *counters) collect(network string, ch chan<- prometheus.Metric) {
 		counter(descDropped, c.dropped[r].Load(), r.String())
 	}
 	counter(descDropped, c.overflow.Load(), "queue full")
+	counter(descDropped, c.missed.Load(), "receive buffer full")
 	counter(descUnsent, c.unsentReplies.Load())
 	counter(descPanics, c.panics.Load())
 }

@@ -39,7 +39,7 @@ func TestDatagramHasRightChecksums(t *testing.T) {
 func TestLevelsAreToldOnceAndRecoverBelowTheirThreshold(t *testing.T) {
 	t.Parallel()
 	log := event.New(event.Options{Level: event.Debug, Keep: 100})
-	s := New(Config{Networks: []Network{{Name: "P1", Interface: "wlan0", Gateway: gateway}}}, newDesk(t).leases, charger.NewBook(nil, nil), log)
+	s := New(Config{Networks: []Network{{Name: "P1", Interface: "wlan0", Gateway: gateway}}}, aDesk(t).leases, charger.NewBook(nil, nil), log)
 	var got []string
 	for _, used := range []int{0, 79, 80, 79, 81, 96, 94, 97, 91, 89, 96, 76, 74, 95, 10} {
 		before := len(log.Recent(0, ""))
@@ -78,7 +78,7 @@ func TestStorageTroubleIsToldOnceAndItsEndToo(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	s := New(Config{Networks: []Network{{Name: "P1", Interface: "wlan0", Gateway: gateway}}}, newDesk(t).leases, charger.NewBook(nil, nil), nil)
+	s := New(Config{Networks: []Network{{Name: "P1", Interface: "wlan0", Gateway: gateway}}}, aDesk(t).leases, charger.NewBook(nil, nil), nil)
 	s.links[0].drop(malformed)
 	s.links[0].count(1)
 	s.links[0].count(77)
@@ -109,7 +109,7 @@ chargegate_dhcp_requests_total{network="P1",type="unknown"} 1
 func TestTheInventoryDecidesWhoIsKnown(t *testing.T) {
 	t.Parallel()
 	book := charger.NewBook(nil, nil)
-	s := New(Config{}, newDesk(t).leases, book, nil)
+	s := New(Config{}, aDesk(t).leases, book, nil)
 	if known, listed := s.known(client); !known || listed {
 		t.Errorf("without an inventory: known %v, listed %v", known, listed)
 	}

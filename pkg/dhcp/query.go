@@ -14,8 +14,10 @@ import (
 // already looked at.
 type query struct {
 	*dhcpv4.DHCPv4
-	kind   dhcpv4.MessageType
-	hw     charger.MAC
+	kind dhcpv4.MessageType
+	hw   charger.MAC
+	// sender is whose frame it came in: the client's, or a relay agent's.
+	sender charger.MAC
 	ciaddr netip.Addr // invalid: 0.0.0.0
 	giaddr netip.Addr // invalid: not relayed
 	wants  netip.Addr // option 50; invalid: none
@@ -40,6 +42,10 @@ const (
 	unknownType
 	foreignServer
 	notOurs
+	wronglyAddressed
+	foreignSender
+	declinesTooMany
+	bindingsTooMany
 	reasons // how many there are
 )
 
@@ -52,11 +58,28 @@ var reasonNames = [reasons]string{
 	unknownType:   "of an unknown type",
 	foreignServer: "for another server",
 	notOurs:       "about an address that the client does not have",
+
+	wronglyAddressed: "from or to an address that is not DHCP's",
+
+	foreignSender:   "sent by somebody else",
+	declinesTooMany: "one DECLINE too many",
+	bindingsTooMany: "one new address too many",
 }
 
 func (r reason) String() string { return reasonNames[r] }
 
-// parse reads a packet that arrived on a network, and says why it is to be
+// read is parse for a frame.
+func read(frame []byte, n Network) (query, reason) {
+	sender, message, drop := unwrap(frame, n)
+	if drop != fine {
+		return query{}, drop
+	}
+	q, drop := parse(message, n)
+	q.sender = sender
+	return q, drop
+}
+
+// parse reads a message that arrived on a network, and says why it is to be
 // dropped if it is.
 func parse(packet []byte, n Network) (query, reason) {
 	m, err := dhcpv4.FromBytes(packet)
@@ -82,6 +105,10 @@ func parse(packet []byte, n Network) (query, reason) {
 	}
 	return q, fine
 }
+
+// forged says whether somebody speaks for another. A client sends its own
+// frames, and Wi-Fi vouches for who that is; a relay agent sends for others.
+func (q query) forged() bool { return !q.giaddr.IsValid() && q.sender != q.hw }
 
 // address converts what the library gives; 0.0.0.0 and whatever is not IPv4
 // become the invalid address.

@@ -14,6 +14,10 @@ import (
 // its headers (RFC 2131, 2).
 const minMessage = 576 - headers
 
+// maxMessage is what fits into a packet on Ethernet and Wi-Fi, whatever a client
+// says that it can take. Answers are not fragmented.
+const maxMessage = 1500 - headers
+
 // broadcastFlag asks for an answer to everybody (RFC 2131, figure 2).
 const broadcastFlag = 1 << 15
 
@@ -66,8 +70,7 @@ func (d *desk) lend(q query, kind dhcpv4.MessageType, addr netip.Addr) *dhcpv4.D
 
 // describe tells what the network is like: its mask, without which an address
 // is of no use, and of the rest what the client asked for (RFC 2131, 4.3.1). The
-// router, the name server and the clock are this box. What does not fit into
-// the longest message that the client takes is left out, the least needed first.
+// router, the name server and the clock are this box.
 func (d *desk) describe(q query, r *dhcpv4.DHCPv4) {
 	self := netIP(d.Gateway.Addr())
 	r.UpdateOption(dhcpv4.OptSubnetMask(net.CIDRMask(d.Gateway.Bits(), 32)))
@@ -81,11 +84,18 @@ func (d *desk) describe(q query, r *dhcpv4.DHCPv4) {
 			r.UpdateOption(o)
 		}
 	}
+}
+
+// fit leaves out what does not fit into the longest message that the client
+// takes, the least needed first. What may be as long as its sender likes is among
+// that, so the rest always fits.
+func fit(q query, r *dhcpv4.DHCPv4) {
 	limit := minMessage
 	if size, err := q.MaxMessageSize(); err == nil {
-		limit = max(limit, int(size)-headers) // RFC 2132, 9.10: with the headers
+		limit = min(max(limit, int(size)-headers), maxMessage) // RFC 2132, 9.10: with the headers
 	}
-	for _, code := range []dhcpv4.OptionCode{dhcpv4.OptionNTPServers, dhcpv4.OptionBroadcastAddress, dhcpv4.OptionRelayAgentInformation} {
+	for _, code := range []dhcpv4.OptionCode{dhcpv4.OptionNTPServers, dhcpv4.OptionBroadcastAddress,
+		dhcpv4.OptionRelayAgentInformation, dhcpv4.OptionClientIdentifier} {
 		if len(r.ToBytes()) <= limit {
 			return
 		}

@@ -2,6 +2,9 @@
 // ever, and a new one only after it is on disk. It tells nothing but the gateway
 // itself as router, name server and clock.
 //
+// Requests are heard with their frames: nobody may speak for another device,
+// whose MAC the request names, but a relay agent.
+//
 // On each network a reader only queues what arrives, so that the wave after a
 // power cut (F-1) waits in memory and not in the kernel's small buffer. Workers
 // decide, which never takes a disk. An answer that promises something new waits
@@ -72,7 +75,7 @@ func New(cfg Config, leases *lease.Table, book *charger.Book, log *event.Log) *S
 	small := new(atomic.Bool)
 	for _, n := range cfg.Networks {
 		s.links = append(s.links, &link{
-			desk:  desk{Network: n, leases: leases, term: cfg.Lease},
+			desk:  newDesk(n, leases, cfg.Lease),
 			log:   log,
 			small: small,
 			queue: make(chan *packet, queued),

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"slices"
+	"syscall"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/server4"
@@ -15,7 +18,8 @@ import (
 
 // askBuffer is how many bytes the kernel is asked to keep for a reader that is
 // not quick enough. It doubles that for its own book-keeping, by which a request
-// counts 1,280: room for more than 6,000.
+// counts 1,280, or up to 4,352 where a driver receives into whole pages: room for
+// 1,900 at least.
 const askBuffer = 4 << 20
 
 // errNoInterface means that an interface does not exist (yet).
@@ -24,12 +28,13 @@ var errNoInterface = errors.New("there is no such interface")
 // sockets are what is held of an interface.
 type sockets struct {
 	index int
-	udp   *net.UDPConn // hears everything; answers clients that have an address
+	ear   *pkt.Conn    // hears requests with their frames, which tell who sent them
+	udp   *net.UDPConn // answers clients that have an address; that it is there keeps the kernel from refusing the port
 	raw   *pkt.Conn    // answers those that have none
 }
 
-// nobody is a filter that passes no packet: the raw socket only sends. Its
-// protocol must be IPv4 all the same, or the frames would carry none.
+// nobody is a filter that passes no packet, for the sockets that only send. The
+// raw one's protocol must be IPv4 all the same, or the frames would carry none.
 func nobody() []bpf.RawInstruction {
 	return []bpf.RawInstruction{{Op: unix.BPF_RET | unix.BPF_K, K: 0}}
 }
@@ -44,14 +49,24 @@ func openSockets(name string) (s *sockets, buffer int, err error) {
 	if index == 0 {
 		return nil, 0, errNoInterface
 	}
-	// Bound to the wildcard address, or broadcasts are not heard.
-	udp, err := server4.NewIPv4UDPConn(name, &net.UDPAddr{Port: dhcpv4.ServerPort})
+	hear, err := bpf.Assemble(slices.Concat(arrived(), requests()))
+	if err != nil {
+		return nil, 0, fmt.Errorf("assembling the filter for %s: %w", name, err)
+	}
+	ifi := &net.Interface{Index: index, Name: name}
+	s = &sockets{index: index}
+	s.udp, err = server4.NewIPv4UDPConn(name, &net.UDPAddr{Port: dhcpv4.ServerPort})
 	if err == nil {
-		s = &sockets{index: index, udp: udp}
-		s.raw, err = pkt.Listen(&net.Interface{Index: index, Name: name}, pkt.Datagram, unix.ETH_P_IP, &pkt.Config{Filter: nobody()})
+		err = deafen(s.udp)
 	}
 	if err == nil {
-		buffer, err = grow(udp)
+		s.raw, err = pkt.Listen(ifi, pkt.Datagram, unix.ETH_P_IP, &pkt.Config{Filter: nobody()})
+	}
+	if err == nil {
+		s.ear, err = pkt.Listen(ifi, pkt.Raw, unix.ETH_P_IP, &pkt.Config{Filter: hear})
+	}
+	if err == nil {
+		buffer, err = grow(s.ear)
 	}
 	// The name may have changed its interface meanwhile.
 	if again, _ := indexOf(name); again != index {
@@ -68,9 +83,14 @@ func (s *sockets) close() {
 	if s == nil {
 		return
 	}
-	s.udp.Close()
+	if s.udp != nil {
+		s.udp.Close()
+	}
 	if s.raw != nil {
 		s.raw.Close()
+	}
+	if s.ear != nil {
+		s.ear.Close()
 	}
 }
 
@@ -108,8 +128,8 @@ func indexOf(name string) (int, error) {
 // grow makes the receive buffer as large as may be and returns what it got.
 // Forcing it takes a capability that the daemon does not have when it is
 // installed; then net.core.rmem_max is the limit.
-func grow(udp *net.UDPConn) (got int, err error) {
-	rc, err := udp.SyscallConn()
+func grow(conn syscall.Conn) (got int, err error) {
+	rc, err := conn.SyscallConn()
 	if err != nil {
 		return 0, err
 	}
@@ -123,6 +143,34 @@ func grow(udp *net.UDPConn) (got int, err error) {
 		}
 	})
 	return got, errors.Join(err, option)
+}
+
+// deafen keeps a socket from hearing anything.
+func deafen(conn syscall.Conn) error {
+	rc, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	program := make([]unix.SockFilter, 0, 1)
+	for _, i := range nobody() {
+		program = append(program, unix.SockFilter{Code: i.Op, Jt: i.Jt, Jf: i.Jf, K: i.K})
+	}
+	var option error
+	err = rc.Control(func(fd uintptr) {
+		option = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+			&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
+	})
+	return errors.Join(err, os.NewSyscallError("setsockopt", option))
+}
+
+// lost returns how many requests did not fit into the receive buffer since it
+// was last asked.
+func (s *sockets) lost() uint64 {
+	stats, err := s.ear.Stats() // resets the kernel's count
+	if err != nil {
+		return 0
+	}
+	return uint64(stats.Drops)
 }
 
 // sendFrame sends to a hardware address. The first frame after the link went

@@ -64,7 +64,7 @@ func (s *Server) safely(l *link, f func()) {
 
 // handle answers one packet.
 func (s *Server) handle(l *link, p *packet) {
-	q, drop := parse(p.bytes(), l.Network)
+	q, drop := read(p.bytes(), l.Network)
 	l.packets.Put(p)
 	if drop != fine {
 		l.drop(drop)
@@ -73,9 +73,12 @@ func (s *Server) handle(l *link, p *packet) {
 	now := time.Now()
 	l.count(q.kind)
 	q.known, q.listed = s.known(q.hw)
+	if q.forged() {
+		s.deliver(l, forgery(q), now)
+		return
+	}
 	q.repeats = l.repeats.count(q, now)
 	a := l.answer(q, now)
-	a.crowd = a.crowd && !q.listed
 	if a.learn == asked {
 		s.book.Asked(q.hw, l.Name, q.HostName(), now)
 	}

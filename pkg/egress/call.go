@@ -124,7 +124,7 @@ func (s *Server) refused(caller netip.Addr, dst netip.AddrPort, h hello.Hello, d
 	now := time.Now()
 	kind, words, fields := d.refusal(dst, h)
 	s.book.Refused(caller, words, now)
-	switch n := s.refusals.note(caller, now); {
+	switch n := s.refusals.note(s.shareOf(caller), now); {
 	case n <= maxRefusals:
 		s.log.Say(kind, append([]event.Field{event.IP(caller)}, fields...)...)
 	case n == maxRefusals+1:

@@ -24,6 +24,8 @@ type Config struct {
 	// IdleLasting closes conversations on 8883 and plain ones without a byte;
 	// 60 min (F-5). IdleShort the others; 5 min.
 	IdleLasting, IdleShort time.Duration
-	// PerCharger and Total bound open conversations; 8 and 512.
+	// PerCharger and Total bound open conversations; 8 and 512. A charger is who
+	// holds a lease; callers that hold none have PerCharger together, in each
+	// network.
 	PerCharger, Total int
 }

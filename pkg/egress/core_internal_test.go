@@ -177,22 +177,23 @@ func TestMeter(t *testing.T) {
 
 func TestRefusalsForget(t *testing.T) {
 	t.Parallel()
-	r := &refusals{said: map[netip.Addr]*said{}}
+	r := &refusals{said: map[share]*said{}}
+	at := func(a netip.Addr) share { return share{network: netip.PrefixFrom(a, 32)} }
 	start := time.Now()
 	for i := range 5 {
-		if n := r.note(home, start.Add(time.Duration(i)*time.Minute)); n != i+1 {
+		if n := r.note(at(home), start.Add(time.Duration(i)*time.Minute)); n != i+1 {
 			t.Errorf("refusal %d counted as %d", i+1, n)
 		}
 	}
-	if n := r.note(home, start.Add(time.Hour)); n != 1 {
+	if n := r.note(at(home), start.Add(time.Hour)); n != 1 {
 		t.Errorf("counted %d after an hour", n)
 	}
 	a := netip.MustParseAddr("10.0.0.0")
 	for range 10_000 {
 		a = a.Next()
-		r.note(a, start.Add(3*time.Hour))
+		r.note(at(a), start.Add(3*time.Hour))
 	}
-	if _, still := r.said[home]; still {
+	if _, still := r.said[at(home)]; still {
 		t.Error("one that was quiet for hours is still remembered")
 	}
 }
@@ -229,6 +230,7 @@ chargegate_egress_conversations_total{result="carried"} 1
 chargegate_egress_conversations_total{result="charger_limit"} 0
 chargegate_egress_conversations_total{result="direct"} 0
 chargegate_egress_conversations_total{result="hello_failed"} 0
+chargegate_egress_conversations_total{result="leaseless_limit"} 0
 chargegate_egress_conversations_total{result="no_name"} 0
 chargegate_egress_conversations_total{result="not_tls"} 0
 chargegate_egress_conversations_total{result="outsider"} 0

@@ -2,49 +2,76 @@ package egress
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
+
+	"chargegate/pkg/charger"
 )
+
+// A share is who counts as one caller: the device that holds the lease, whatever
+// addresses it writes on its packets, or all callers of one network together
+// that hold none. A device can take any free address of its subnet, but only
+// one lease. The zero value is everybody from elsewhere.
+type share struct {
+	mac     charger.MAC
+	network netip.Prefix
+}
+
+// leased reports whether it is the share of one device.
+func (sh share) leased() bool { return sh.mac != charger.MAC{} }
+
+// shareOf returns the share that a caller counts to now.
+func (s *Server) shareOf(caller netip.Addr) share {
+	if mac, ok := s.book.At(caller); ok {
+		return share{mac: mac}
+	}
+	if i := slices.IndexFunc(s.cfg.Networks, func(p netip.Prefix) bool { return p.Contains(caller) }); i >= 0 {
+		return share{network: s.cfg.Networks[i].Masked()}
+	}
+	return share{}
+}
 
 // A place is what came of asking for one.
 type place int
 
 const (
-	placeTaken  place = iota
-	chargerFull       // the charger has its share: its newest is refused, never another's
-	houseFull         // there is none left for anybody
+	placeTaken place = iota
+	shareFull        // the caller's share is taken: its newest is refused, never another's
+	houseFull        // there is none left for anybody
 )
 
-// places bounds how many calls are open, for each charger and in all. A call
+// places bounds how many calls are open, of each share and in all. A call
 // counts from its first packet, so that silent ones are bounded too.
 type places struct {
-	perCharger, total int
+	perShare, total int
 
 	mu   sync.Mutex
-	held map[netip.Addr]int
+	held map[share]int
 	sum  int
 }
 
-func (p *places) take(caller netip.Addr) place {
+func (p *places) take(sh share) place {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case p.held[caller] >= p.perCharger:
-		return chargerFull
+	case p.held[sh] >= p.perShare:
+		return shareFull
 	case p.sum >= p.total:
 		return houseFull
 	}
-	p.held[caller]++
+	p.held[sh]++
 	p.sum++
 	return placeTaken
 }
 
-func (p *places) give(caller netip.Addr) {
+// give returns a place to the share that it was taken from.
+func (p *places) give(sh share) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sum--
-	if p.held[caller]--; p.held[caller] == 0 {
-		delete(p.held, caller)
+	if p.held[sh]--; p.held[sh] == 0 {
+		delete(p.held, sh)
 	}
 }
 
@@ -55,14 +82,14 @@ func (p *places) open() int {
 	return p.sum
 }
 
-// maxRefusals is how many refusals of one charger are written in an hour. What
+// maxRefusals is how many refusals of one share are written in an hour. What
 // a stranger asks for it can make up without end; the log has one.
 const maxRefusals = 30
 
-// refusals counts what was said of each caller within the hour.
+// refusals counts what was said of each share within the hour.
 type refusals struct {
 	mu   sync.Mutex
-	said map[netip.Addr]*said
+	said map[share]*said
 }
 
 type said struct {
@@ -71,22 +98,22 @@ type said struct {
 }
 
 // note counts a refusal and returns how many there were within the hour that
-// runs. Callers come from the chargers' subnets only, which bounds the map;
+// runs. There are as many shares as leases and networks, which bounds the map;
 // those that were quiet for an hour are forgotten all the same.
-func (r *refusals) note(caller netip.Addr, now time.Time) int {
+func (r *refusals) note(sh share, now time.Time) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := r.said[caller]
+	s := r.said[sh]
 	if s == nil {
 		if len(r.said) >= 256 {
-			for a, old := range r.said {
+			for quiet, old := range r.said {
 				if now.Sub(old.since) >= time.Hour {
-					delete(r.said, a)
+					delete(r.said, quiet)
 				}
 			}
 		}
 		s = &said{since: now}
-		r.said[caller] = s
+		r.said[sh] = s
 	}
 	if now.Sub(s.since) >= time.Hour {
 		*s = said{since: now}

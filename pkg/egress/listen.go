@@ -16,12 +16,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listen takes the listening socket for addr: the one that was kept for us, or
-// a new one.
+// listen takes the listening socket for addr: the one that was kept for us, by
+// the process before or by ourselves when the room worked before, or a new one.
+// The caller holds s.mu.
 func (s *Server) listen(addr netip.AddrPort) (*net.TCPListener, error) {
 	name := storeName(addr)
 	if l := s.kept(name, addr); l != nil {
-		s.log.Say(event.HandoverTaken, event.F("WHAT", "the proxy's socket "+addr.String()))
+		if !s.own[addr] {
+			s.log.Say(event.HandoverTaken, event.F("WHAT", "the proxy's socket "+addr.String()))
+		}
+		s.own[addr] = true
 		return l, nil
 	}
 	// The backlog is the kernel's net.core.somaxconn; package net asks for it.
@@ -32,6 +36,7 @@ func (s *Server) listen(addr netip.AddrPort) (*net.TCPListener, error) {
 		return nil, err
 	}
 	l := nl.(*net.TCPListener)
+	s.own[addr] = true
 	if err := s.keep(name, l); err != nil {
 		s.log.Say(event.HandoverKeepFailed, event.F("WHAT", "the proxy's socket "+addr.String()), event.Err(err))
 	}
@@ -127,19 +132,36 @@ func passing(err error) bool {
 	return false
 }
 
+// crowded says that a call was refused because its share is taken.
+func (s *Server) crowded(caller netip.Addr, sh share) {
+	if sh.leased() {
+		s.counts.result(resultChargerLimit)
+		s.log.Say(event.EgressChargerLimit, event.IP(caller), event.F("LIMIT", s.cfg.PerCharger))
+		return
+	}
+	s.counts.result(resultLeaselessLimit)
+	network := "elsewhere"
+	if sh.network.IsValid() {
+		network = sh.network.String()
+	}
+	// Without event.IP: the network is the subject, so that a device which goes
+	// through every address there is makes one line and not thousands.
+	s.log.Say(event.EgressLeaselessLimit, event.F("ADDRESS", caller), event.F("SUBNET", network), event.F("LIMIT", s.cfg.PerCharger))
+}
+
 // admit finds a place for a new call and starts it, or resets it.
 func (s *Server) admit(ctx context.Context, conn *net.TCPConn, calls *sync.WaitGroup) {
 	caller := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
-	switch s.places.take(caller) {
+	sh := s.shareOf(caller)
+	switch s.places.take(sh) {
 	case placeTaken:
 		calls.Go(func() {
-			defer s.places.give(caller)
+			defer s.places.give(sh)
 			s.call(ctx, conn, caller)
 		})
 		return
-	case chargerFull:
-		s.counts.result(resultChargerLimit)
-		s.log.Say(event.EgressChargerLimit, event.IP(caller), event.F("LIMIT", s.cfg.PerCharger))
+	case shareFull:
+		s.crowded(caller, sh)
 	case houseFull:
 		s.counts.result(resultTotalLimit)
 		s.log.Say(event.EgressTotalLimit, event.F("LIMIT", s.cfg.Total))

@@ -21,13 +21,14 @@ const (
 	resultDirect
 	resultOutsider
 	resultChargerLimit
+	resultLeaselessLimit
 	resultTotalLimit
 	resultCount
 )
 
 var resultNames = [resultCount]string{
 	"", "carried", "unknown_name", "wrong_port", "no_name", "not_tls", "hello_failed", "unreachable", "direct", "outsider",
-	"charger_limit", "total_limit",
+	"charger_limit", "leaseless_limit", "total_limit",
 }
 
 // counts are what the room counts. The zero value is ready.

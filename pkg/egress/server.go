@@ -39,8 +39,9 @@ type Names interface {
 // A Store keeps listening sockets while the process is replaced, so that no
 // call is turned away meanwhile.
 type Store interface {
-	// Take returns the descriptor of that name from the process before, if there
-	// is one. It is the caller's to close.
+	// Take returns the descriptor that is kept under that name, if there is one:
+	// by the process before, or by Keep of this one. It is the caller's to close,
+	// and can be taken again.
 	Take(name string) (*os.File, bool)
 	// Keep gives a copy of the descriptor to whoever keeps them.
 	Keep(name string, f *os.File) error
@@ -67,6 +68,7 @@ type Server struct {
 
 	mu        sync.Mutex
 	listeners []*net.TCPListener
+	own       map[netip.AddrPort]bool // it was this process that listened there last
 	open      map[*conversation]struct{}
 }
 
@@ -78,8 +80,9 @@ func New(cfg Config, list *policy.List, names Names, book *charger.Book, store S
 		original: originalDestination,
 		dialler:  newDialler(cfg, names),
 		outages:  &outages{open: map[string]*outage{}},
-		refusals: &refusals{said: map[netip.Addr]*said{}},
-		places:   &places{perCharger: cfg.PerCharger, total: cfg.Total, held: map[netip.Addr]int{}},
+		refusals: &refusals{said: map[share]*said{}},
+		places:   &places{perShare: cfg.PerCharger, total: cfg.Total, held: map[share]int{}},
+		own:      map[netip.AddrPort]bool{},
 		open:     map[*conversation]struct{}{},
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"chargegate/pkg/event"
 	"chargegate/pkg/policy"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 )
@@ -457,6 +458,9 @@ func TestLimits(t *testing.T) {
 	from("127.0.0.1")
 	h.wantTurnedAway("127.0.0.1")
 	h.says(event.EgressChargerLimit)
+	if n := h.said(event.EgressLeaselessLimit); n != 0 {
+		t.Errorf("%d lines about a lease that is there", n)
+	}
 	from("127.0.0.9")
 	h.wantTurnedAway("127.0.0.10")
 	h.says(event.EgressTotalLimit)
@@ -464,6 +468,133 @@ func TestLimits(t *testing.T) {
 	eventually(t, "a free place", func() bool { return h.places.open() == 2 })
 	from("127.0.0.1")
 	eventually(t, "all places taken", func() bool { return h.places.open() == 3 })
+}
+
+// A device that takes every free address of its subnet gets no more places than
+// one charger, leaves the chargers theirs, and makes one line for each network.
+func TestOneDeviceWithManyAddresses(t *testing.T) {
+	b := newBackend(t, "127.0.0.1:0", echo)
+	h := newHouse(t, b.port, func(c *Config, _ *[]policy.Rule) {
+		c.Networks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/24"), netip.MustParsePrefix("127.0.1.0/24")}
+		c.PerCharger, c.Total = 8, 64
+	})
+	p108 := charger.MAC{0x60, 0x15, 0x92, 0x41, 0, 8}
+	h.book.Leased(p108, "P1", netip.MustParseAddr("127.0.0.200"), true, time.Now())
+	h.open()
+	for host := 2; host < 85; host++ {
+		for range 8 {
+			// A reset may come before the caller knows that it was connected.
+			if _, err := h.dial(fmt.Sprintf("127.0.0.%d", host)); err != nil && !errors.Is(err, unix.ECONNRESET) {
+				t.Fatal(err)
+			}
+		}
+	}
+	eventually(t, "the last of them", func() bool {
+		return h.counts.results[resultLeaselessLimit].Load() == 83*8-8
+	})
+	if n := h.places.open(); n != 8 {
+		t.Errorf("it holds %d places", n)
+	}
+	hello := helloTo(t, apiName)
+	for _, host := range []string{"127.0.0.1", "127.0.0.200", "127.0.1.7"} { // the last has no lease, in another network
+		conn, err := h.dial(host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write(hello); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(conn, make([]byte, len(hello))); err != nil {
+			t.Errorf("%s was not served: %v", host, err)
+		}
+	}
+	r := h.says(event.EgressLeaselessLimit)
+	if want := "127.0.0.3 was refused a conversation: those in 127.0.0.0/24 who hold no lease have 8 open, as many as they may together"; r.Message != want {
+		t.Errorf("said %q, want %q", r.Message, want)
+	}
+	if n := h.said(event.EgressLeaselessLimit); n != 1 {
+		t.Errorf("said %d times", n)
+	}
+}
+
+// A place goes back to the share it came from, also when the caller is leased
+// its address meanwhile; and two addresses of one MAC are one share.
+func TestShares(t *testing.T) {
+	h := newHouse(t, 443, func(c *Config, _ *[]policy.Rule) { c.PerCharger = 1 })
+	stranger := netip.MustParseAddr("127.0.0.9")
+	before := h.shareOf(stranger)
+	if before.leased() || before != h.shareOf(netip.MustParseAddr("127.9.9.9")) {
+		t.Errorf("%v is no share of all who have no lease", before)
+	}
+	if outside := h.shareOf(netip.MustParseAddr("192.0.2.1")); outside != (share{}) {
+		t.Errorf("%v for somebody from elsewhere", outside)
+	}
+	if h.places.take(before) != placeTaken || h.places.take(before) != shareFull {
+		t.Error("the share has not one place")
+	}
+	h.book.Leased(p107, "P1", stranger, true, time.Now())
+	if now := h.shareOf(stranger); now != (share{mac: p107}) || h.places.take(now) != placeTaken {
+		t.Errorf("the leased address counts to %v", now)
+	}
+	h.places.give(before)
+	h.places.give(share{mac: p107})
+	if h.places.open() != 0 || len(h.places.held) != 0 {
+		t.Errorf("left over: %v", h.places.held)
+	}
+}
+
+// Both legs are ready for a long, quiet life on a radio link.
+func TestBothLegsAreTuned(t *testing.T) {
+	b := newBackend(t, "127.0.0.1:0", echo)
+	h := newHouse(t, b.port).open()
+	conn := h.call()
+	hello := helloTo(t, apiName)
+	if _, err := conn.Write(hello); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, make([]byte, len(hello))); err != nil {
+		t.Fatal(err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.Server.open) != 1 {
+		t.Fatalf("%d conversations", len(h.Server.open))
+	}
+	for c := range h.Server.open {
+		for name, leg := range map[string]*net.TCPConn{"to the charger": c.charger, "to the server": c.server} {
+			got := map[string]int{}
+			raw, err := leg.SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := raw.Control(func(fd uintptr) {
+				for _, o := range []struct {
+					name       string
+					level, opt int
+				}{
+					{"keep-alive", unix.SOL_SOCKET, unix.SO_KEEPALIVE},
+					{"first probe after, s", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE},
+					{"between probes, s", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL},
+					{"probes", unix.IPPROTO_TCP, unix.TCP_KEEPCNT},
+					{"user timeout, ms", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT},
+					{"no delay", unix.IPPROTO_TCP, unix.TCP_NODELAY},
+				} {
+					v, err := unix.GetsockoptInt(int(fd), o.level, o.opt)
+					if err != nil {
+						t.Errorf("%s: %v", o.name, err)
+					}
+					got[o.name] = v
+				}
+			}); err != nil {
+				t.Fatal(err)
+			}
+			want := map[string]int{"keep-alive": 1, "first probe after, s": 60, "between probes, s": 15, "probes": 4,
+				"user timeout, ms": 120_000, "no delay": 1}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("the leg %s (-want +got):\n%s", name, diff)
+			}
+		}
+	}
 }
 
 // The proxy itself cannot be called, nor by somebody from outside.
@@ -607,38 +738,53 @@ func TestBulk(t *testing.T) {
 	}
 }
 
-// shelf is a store of descriptors for tests.
+// shelf is a store of descriptors for tests. Like systemd's it holds copies of
+// its own, which go on listening whatever becomes of the room's.
 type shelf map[string]*os.File
+
+func newShelf(t *testing.T) shelf {
+	s := shelf{}
+	t.Cleanup(func() {
+		for _, f := range s {
+			f.Close()
+		}
+	})
+	return s
+}
 
 func (s shelf) Take(name string) (*os.File, bool) {
 	f, ok := s[name]
-	delete(s, name)
+	if ok {
+		f, ok = duplicate(f)
+	}
 	return f, ok
 }
 
 func (s shelf) Keep(name string, f *os.File) error {
+	if old := s[name]; old != nil {
+		old.Close()
+	}
+	s[name], _ = duplicate(f)
+	return nil
+}
+
+func duplicate(f *os.File) (copied *os.File, ok bool) {
 	raw, err := f.SyscallConn() // Fd would make the socket a blocking one
 	if err != nil {
-		return err
+		return nil, false
 	}
-	return raw.Control(func(fd uintptr) {
-		if fd, err := unix.Dup(int(fd)); err == nil {
-			s[name] = os.NewFile(uintptr(fd), name)
+	_ = raw.Control(func(fd uintptr) {
+		if fd, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); err == nil {
+			copied, ok = os.NewFile(uintptr(fd), f.Name()), true
 		}
 	})
+	return copied, ok
 }
 
 // A caller who comes while the room is gone is served by the next one.
 func TestListenerIsHandedOver(t *testing.T) {
 	b := newBackend(t, "127.0.0.1:0", echo)
-	free, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := free.Addr().(*net.TCPAddr).AddrPort()
-	free.Close()
-	kept := shelf{}
-	fixed := func(c *Config, _ *[]policy.Rule) { c.Listen = []netip.AddrPort{at} }
+	kept, fixed := newShelf(t), fixedAddress(t)
 	h := newHouse(t, b.port, fixed)
 	h.store = kept
 	h.open()
@@ -663,6 +809,67 @@ func TestListenerIsHandedOver(t *testing.T) {
 	if _, err := io.ReadFull(conn, make([]byte, len(hello))); err != nil {
 		t.Error(err)
 	}
+}
+
+// fixedAddress lets a room listen where nobody does now.
+func fixedAddress(t *testing.T) change {
+	t.Helper()
+	free, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer free.Close()
+	at := free.Addr().(*net.TCPAddr).AddrPort()
+	return func(c *Config, _ *[]policy.Rule) { c.Listen = []netip.AddrPort{at} }
+}
+
+// The supervisor begins the room anew within the process, while the store goes
+// on listening: it takes its socket back, with whoever called meanwhile.
+func TestBeginsAnewWithItsOwnListener(t *testing.T) {
+	b := newBackend(t, "127.0.0.1:0", echo)
+	hello := helloTo(t, apiName)
+	h := newHouse(t, b.port, fixedAddress(t))
+	h.store = newShelf(t)
+	h.open()
+	descriptors := 0
+	for turn := range 4 {
+		if err := h.stop(); err != nil {
+			t.Fatal(err)
+		}
+		waiting := h.call() // nobody serves, and yet nobody is turned away
+		h.open()
+		if _, err := waiting.Write(hello); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(waiting, make([]byte, len(hello))); err != nil {
+			t.Fatalf("turn %d: %v", turn, err)
+		}
+		waiting.Close()
+		eventually(t, "the end of the conversation", func() bool { return h.places.open() == 0 })
+		if turn == 1 { // both have what they need for good
+			descriptors = openSockets(t)
+		}
+	}
+	eventually(t, "as many sockets as before", func() bool { return openSockets(t) <= descriptors })
+	if n := h.said(event.HandoverTaken); n != 0 {
+		t.Errorf("said %d times that the process before had kept it", n)
+	}
+}
+
+// openSockets counts the sockets of this process.
+func openSockets(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, e := range entries {
+		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && strings.HasPrefix(to, "socket:") {
+			n++
+		}
+	}
+	return n
 }
 
 // What was kept for another address is not used.

@@ -46,8 +46,20 @@ var (
 	}
 	InventoryLoaded = &Kind{
 		ID: "inventory-loaded", Level: Info,
-		Text:    "the inventory names {COUNT} chargers",
+		Text:    "the inventory names {CHARGERS}",
 		Explain: "chargers.csv was read. Chargers in it are called by their parking space in every line.",
+	}
+	InventoryKept = &Kind{
+		ID: "inventory-kept", Level: Warning,
+		Text:    "{FILE} names no charger any more; the inventory from before stays in force, with {CHARGERS}",
+		Explain: "The daemon was asked to read its configuration again, and chargers.csv is gone, empty or without a single usable line. The lines before this one say what is wrong with it. Chargers keep the names they had.",
+		Advice:  "Mend the file (chargegated -check says every line), then run: systemctl reload chargegated. To be without an inventory, remove the line inventory from the configuration.",
+	}
+	InventoryEmpty = &Kind{
+		ID: "inventory-empty", Level: Warning,
+		Text:    "{FILE} names no charger; each is called by its MAC address",
+		Explain: "The configuration has an inventory, and it could not be read or holds no usable line. Chargers work all the same.",
+		Advice:  "Write one line for each charger below the header, like 60:15:92:41:00:07,P1-07, and run: systemctl reload chargegated. chargegated -check says what is wrong.",
 	}
 	InventoryFault = &Kind{
 		ID: "inventory-fault", Level: Warning,
@@ -57,4 +69,4 @@ var (
 	}
 )
 
-var chargerKinds = []*Kind{ChargerOnline, ChargerBack, ChargerOffline, ChargersOffline, ChargerAway, ChargersMissing, InventoryLoaded, InventoryFault}
+var chargerKinds = []*Kind{ChargerOnline, ChargerBack, ChargerOffline, ChargersOffline, ChargerAway, ChargersMissing, InventoryLoaded, InventoryKept, InventoryEmpty, InventoryFault}

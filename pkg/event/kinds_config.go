@@ -4,7 +4,7 @@ package event
 var (
 	ConfigFault = &Kind{
 		ID: "config-fault", Level: Error,
-		Text:    "{FILE}:{LINE}:{COLUMN}: {KEY}: {FAULT}",
+		Text:    "{WHERE}: {FAULT}",
 		Explain: "The configuration cannot be used as it stands. Each fault is a line of its own, with the line and the column in the file.",
 		Advice:  "Mend the line, and let chargegated -check read the file again: it names every fault at once.",
 	}

@@ -6,6 +6,7 @@ var (
 		ID: "dhcp-lease-granted", Level: Info,
 		Text:    "{CHARGER} was given {IP} for {LEASE}",
 		Explain: "The device has a new address, and that is on disk: it gets the same one from now on, also after a power cut.",
+		Every:   minute,
 	}
 	LeaseKept = &Kind{
 		ID: "dhcp-lease-kept", Level: Info,
@@ -31,9 +32,30 @@ var (
 	}
 	LeaseDeclined = &Kind{
 		ID: "dhcp-lease-declined", Level: Warning,
-		Text:    "{CHARGER} says that {IP} is used by another device; nobody gets that address for an hour",
+		Text:    "{CHARGER} says that {IP} is used by another device; for an hour nobody gets that address who can have another",
 		Explain: "Before it uses an address, a charger asks the network whether somebody else answers for it. Somebody did: a device with a fixed address, or an access point that answers in the name of others. Some chargers never ask again after that (F-2).",
 		Advice:  "Look for a device with a fixed address on this network and remove it; in an external access point, switch off proxy ARP. Then switch the charger's power off and on.",
+	}
+	DeclineIgnored = &Kind{
+		ID: "dhcp-decline-ignored", Level: Warning,
+		Text:    "{CHARGER} says of every address, lastly {IP}, that another device uses it; that is not believed any more",
+		Explain: "A device may refuse three addresses in an hour. One that refuses more would take them away from all others, whether it means to or is misled by something that answers for every address.",
+		Advice:  "In an external access point, switch off proxy ARP and client isolation that answers for others; then switch the charger's power off and on. If it is not a charger, remove the device, or change the password of this Wi-Fi.",
+		Every:   hour,
+	}
+	BindingsTooMany = &Kind{
+		ID: "dhcp-too-many-addresses", Level: Warning,
+		Text:    "{CHARGER} asks for one new address after the other and gets no more for now",
+		Explain: "Every new address is written to the disk. A device gets a few in a minute, far more than one needs that starts again and again; renewing the address that it has is not counted.",
+		Advice:  "If it is a charger, switch its power off and on. If not, remove the device, or change the password of this Wi-Fi.",
+		Every:   hour,
+	}
+	SenderForged = &Kind{
+		ID: "dhcp-sender-forged", Level: Warning,
+		Text:    "{CHARGER}: somebody at {SENDER} speaks in its name",
+		Explain: "A request about this device's address came from the hardware address of another device. It was dropped: it could take the address away. A repeater that writes its own address on what it passes on does that, too; devices behind one get no address.",
+		Advice:  "Find the device with that hardware address and remove it, or change the password of this Wi-Fi. If it is a repeater, replace it by an access point on a cable, or one that bridges (WDS).",
+		Every:   hour,
 	}
 	LeaseRefused = &Kind{
 		ID: "dhcp-request-refused", Level: Info,
@@ -68,7 +90,7 @@ var (
 	PoolExhausted = &Kind{
 		ID: "dhcp-pool-exhausted", Level: Error,
 		Text:    "{CHARGER} gets no address: all of {NETWORK} are given away",
-		Explain: "Every address for chargers is promised to somebody, was offered within the last minute, or is in quarantine after a conflict.",
+		Explain: "Every address for chargers is promised to somebody, or was offered within the last minute. An address in quarantine after a conflict would have been given.",
 		Advice:  "Set the real number of chargers for this network under chargers, and restart.",
 		Every:   10 * minute,
 	}
@@ -162,7 +184,8 @@ var (
 )
 
 var dhcpKinds = []*Kind{
-	LeaseGranted, LeaseKept, LeaseRenewed, LeaseOffered, LeaseReleased, LeaseDeclined, LeaseRefused, LeaseElsewhere,
+	LeaseGranted, LeaseKept, LeaseRenewed, LeaseOffered, LeaseReleased, LeaseDeclined, DeclineIgnored, BindingsTooMany, SenderForged,
+	LeaseRefused, LeaseElsewhere,
 	PoolFilling, PoolNearlyFull, PoolRecovered, PoolExhausted, StrangersExhausted,
 	LeaseStorageFailed, LeaseStorageRecovered, LeaseStorageUntidy, LeasesLoaded, LeasesDropped, LeaseFileDamaged,
 	DHCPInterfaceMissing, DHCPInterfaceFound, DHCPInterfaceFailed, DHCPBufferSmall, DHCPQueueFull, DHCPPacketDropped, DHCPSendFailed,

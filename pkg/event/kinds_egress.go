@@ -90,6 +90,13 @@ var (
 		Advice:  "Switch the charger's power off and on. If it comes back, tell Zaptec; if it is no charger, find out what it is.",
 		Every:   hour,
 	}
+	EgressLeaselessLimit = &Kind{
+		ID: "egress-leaseless-limit", Level: Warning,
+		Text:    "{ADDRESS} was refused a conversation: those in {SUBNET} who hold no lease have {LIMIT} open, as many as they may together",
+		Explain: "A caller wrote an address on its packets that this box did not lease to it. Such callers are served, because it may be a charger whose lease was lost, but all of them together may hold no more than one charger: a device that takes every free address must not take the places of the others. This is said once in ten minutes for each network; the address is that of the caller refused then.",
+		Advice:  "Run: chargegate chargers. A charger that is missing there has a fixed address: set it to DHCP and switch its power off and on. If none is missing, find out what this device is.",
+		Every:   10 * minute, Per: []string{"SUBNET"},
+	}
 	EgressTotalLimit = &Kind{
 		ID: "egress-total-limit", Level: Error,
 		Text:    "{LIMIT} conversations are open, as many as this box holds; new ones are refused",
@@ -115,5 +122,5 @@ var (
 var egressKinds = []*Kind{
 	EgressOpened, EgressEnded, EgressNameRefused, EgressPortRefused, EgressNamelessRefused, EgressPlainRefused,
 	EgressHelloFailed, EgressDirectRefused, EgressOutsiderRefused, EgressHidden, EgressUnreachable, EgressHubUnreachable, EgressRestored,
-	EgressChargerLimit, EgressTotalLimit, EgressManyRefusals, EgressAcceptFailed,
+	EgressChargerLimit, EgressLeaselessLimit, EgressTotalLimit, EgressManyRefusals, EgressAcceptFailed,
 }

@@ -2,9 +2,9 @@
 // where they outlive the process: its restart, its upgrade and its crash
 // (sd_notify(3), FDSTORE=; systemd.service(5), FileDescriptorStoreMax=).
 //
-// A Store gives back what the process before this one kept, takes in what is to
-// be kept, and closes what nobody wants any more. Without systemd it holds
-// nothing, keeps nothing and complains about nothing.
+// A Store gives back what is kept, by the process before this one or by this
+// one, takes in what is to be kept, and closes what nobody wants any more.
+// Without systemd it holds nothing, keeps nothing and complains about nothing.
 //
 // It leaves to others what a descriptor is and what its name means.
 package handover
@@ -33,12 +33,27 @@ const notifyPatience = time.Second
 // A Store is the descriptors of the process before this one and the way to
 // those of the next. It is safe for concurrent use; a nil *Store is one
 // without systemd.
+//
+// It has a copy of its own of whatever the manager holds: nothing can be asked
+// back from the manager, and as long as that holds a socket, no other can be
+// bound in its place.
 type Store struct {
 	manager *net.UnixAddr // nil: no systemd
 
-	mu    sync.Mutex
-	found map[string][]*os.File // passed to us and not taken yet
-	kept  map[string]int        // how many descriptors the manager holds, by name
+	mu   sync.Mutex
+	held map[string]*held // by name, what the manager holds as far as we know
+}
+
+// held is what the manager holds under one name.
+type held struct {
+	files   []*os.File // our copies; one, unless somebody else passed more
+	claimed bool       // it was taken, or kept by this process
+}
+
+func (h *held) close() {
+	for _, f := range h.files {
+		f.Close()
+	}
 }
 
 // Open reads the descriptors that systemd passed, and removes the variables
@@ -46,9 +61,9 @@ type Store struct {
 // own. It is called once, early. Its error says that NOTIFY_SOCKET is of a kind
 // that cannot be spoken to; the Store it comes with works without a manager.
 func Open() (*Store, error) {
-	s := &Store{found: activation.FilesWithNames(), kept: map[string]int{}}
-	for name, files := range s.found {
-		s.kept[name] = len(files)
+	s := &Store{held: map[string]*held{}}
+	for name, files := range activation.FilesWithNames() {
+		s.held[name] = &held{files: files}
 	}
 	addr, err := managerAddress(os.Getenv("NOTIFY_SOCKET"))
 	s.manager = addr
@@ -67,25 +82,46 @@ func managerAddress(socket string) (*net.UnixAddr, error) {
 	return nil, fmt.Errorf("speaking to NOTIFY_SOCKET %q: only unix sockets can carry descriptors", socket)
 }
 
-// Take returns the descriptor that was kept under name, once. It is the
-// caller's to close; the manager still holds its copy until Drop. Of several
-// under one name it returns one after the other.
+// Take returns a copy of the descriptor that the manager holds under name, by
+// the process before this one or by Keep. It is the caller's to close, and can
+// be taken again until Drop: who begins anew finds its socket as it left it. Of
+// several under one name, which Keep never makes, it returns the last. It
+// returns nothing, too, when the process may open no more descriptors.
 func (s *Store) Take(name string) (*os.File, bool) {
 	if s == nil {
 		return nil, false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	files := s.found[name]
-	if len(files) == 0 {
+	h := s.held[name]
+	if h == nil {
 		return nil, false
 	}
-	if len(files) == 1 {
-		delete(s.found, name)
-	} else {
-		s.found[name] = files[1:]
+	f, err := duplicate(h.files[len(h.files)-1])
+	if err != nil {
+		return nil, false
 	}
-	return files[0], true
+	h.claimed = true
+	return f, true
+}
+
+// duplicate returns another descriptor of what f is, which no child inherits.
+func duplicate(f *os.File) (*os.File, error) {
+	raw, err := f.SyscallConn() // Fd would make it a blocking one
+	if err != nil {
+		return nil, err
+	}
+	var fd int
+	var derr error
+	if err := raw.Control(func(old uintptr) {
+		fd, derr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0)
+	}); err != nil {
+		return nil, err
+	}
+	if derr != nil {
+		return nil, os.NewSyscallError("fcntl", derr)
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
 // Names returns the names of what was passed and not taken yet, sorted.
@@ -96,8 +132,10 @@ func (s *Store) Names() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var names []string
-	for name := range s.found {
-		names = append(names, name)
+	for name, h := range s.held {
+		if !h.claimed {
+			names = append(names, name)
+		}
 	}
 	slices.Sort(names)
 	return names
@@ -116,7 +154,21 @@ func (s *Store) Keep(name string, f *os.File) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.kept[name] > 0 {
+	ours, err := duplicate(f)
+	if err != nil {
+		return fmt.Errorf("keeping %s: %w", name, err)
+	}
+	if err := s.giveLocked(name, ours); err != nil {
+		ours.Close()
+		return err
+	}
+	s.held[name] = &held{files: []*os.File{ours}, claimed: true}
+	return nil
+}
+
+// giveLocked puts f in the place of what the manager holds under name.
+func (s *Store) giveLocked(name string, f *os.File) error {
+	if s.held[name] != nil {
 		if err := s.removeLocked(name); err != nil {
 			return err
 		}
@@ -134,11 +186,10 @@ func (s *Store) Keep(name string, f *os.File) error {
 	if err := errors.Join(err, serr); err != nil {
 		return fmt.Errorf("keeping %s: %w", name, err)
 	}
-	s.kept[name]++
 	return nil
 }
 
-// Drop makes the manager close what it holds under name. Copies of ours stay
+// Drop makes the manager close what it holds under name. What was taken stays
 // open.
 func (s *Store) Drop(name string) error {
 	if s == nil || s.manager == nil {
@@ -156,7 +207,10 @@ func (s *Store) removeLocked(name string) error {
 	if err := s.notify("FDSTOREREMOVE=1\nFDNAME="+name, nil); err != nil {
 		return fmt.Errorf("dropping %s: %w", name, err)
 	}
-	delete(s.kept, name)
+	if h := s.held[name]; h != nil {
+		h.close()
+		delete(s.held, name)
+	}
 	return nil
 }
 
@@ -168,17 +222,38 @@ func (s *Store) CloseUnclaimed() ([]string, error) {
 		return nil, nil
 	}
 	names := s.Names()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var errs []error
 	for _, name := range names {
-		for f, ok := s.Take(name); ok; f, ok = s.Take(name) {
-			shutdown(f)
-			f.Close()
+		h := s.held[name]
+		if h == nil || h.claimed {
+			continue // meanwhile
 		}
-		if checkName(name) == nil {
-			errs = append(errs, s.Drop(name))
+		for _, f := range h.files {
+			shutdown(f)
+		}
+		h.close()
+		delete(s.held, name)
+		if s.manager != nil && checkName(name) == nil {
+			errs = append(errs, s.removeLocked(name))
 		}
 	}
 	return names, errors.Join(errs...)
+}
+
+// Close closes the Store's own copies. What was taken stays open, and what the
+// manager holds waits there for the next process.
+func (s *Store) Close() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.held {
+		h.close()
+	}
+	clear(s.held)
 }
 
 // shutdown ends both directions of a socket; of anything else, nothing.

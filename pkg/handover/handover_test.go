@@ -44,8 +44,8 @@ func child() error {
 	if !ok {
 		return fmt.Errorf("door-1 was not passed")
 	}
-	if _, again := store.Take("door-1"); again {
-		return fmt.Errorf("door-1 was given twice")
+	if f, ok = store.Take("door-1"); !ok { // who begins anew takes it again
+		return fmt.Errorf("door-1 was not given again")
 	}
 	names, err := store.CloseUnclaimed()
 	if err != nil {
@@ -237,6 +237,87 @@ func TestKeepReplaces(t *testing.T) {
 	if len(m.held["door"]) != 1 {
 		t.Errorf("the manager holds %d descriptors, want 1", len(m.held["door"]))
 	}
+}
+
+// A room that ends and begins again within the process finds its listener, with
+// whoever called in between; binding a new one would fail, because the manager
+// still listens.
+func TestTakeAgain(t *testing.T) {
+	m := newManager(t, filepath.Join(t.TempDir(), "notify"))
+	store, err := handover.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	first, f := listener(t)
+	if err := store.Keep("door", f); err != nil {
+		t.Fatal(err)
+	}
+	m.hear(t)
+	if names := store.Names(); names != nil {
+		t.Errorf("what this process kept is said to wait for somebody: %q", names)
+	}
+	addr := first.Addr().String()
+	first.Close()
+	f.Close()
+	before := openFiles(t)
+	for turn := range 3 {
+		if l, err := net.Listen("tcp4", addr); err == nil {
+			l.Close()
+			t.Fatal("a new one could be bound: the manager does not listen")
+		}
+		caller, err := net.Dial("tcp4", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, ok := store.Take("door")
+		if !ok {
+			t.Fatalf("turn %d: it was not given back", turn)
+		}
+		l, err := net.FileListener(again)
+		again.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []interface{ Close() error }{caller, conn, l} {
+			c.Close()
+		}
+	}
+	if after := openFiles(t); after != before {
+		t.Errorf("%d descriptors are open, %d were", after, before)
+	}
+	if _, err := store.CloseUnclaimed(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := net.Dial("tcp4", addr); err != nil {
+		t.Errorf("what is in use was closed: %v", err)
+	}
+	if err := store.Drop("door"); err != nil {
+		t.Fatal(err)
+	}
+	m.hear(t)
+	if _, ok := store.Take("door"); ok {
+		t.Error("what was dropped was given")
+	}
+	l, err := net.Listen("tcp4", addr)
+	if err != nil {
+		t.Fatalf("somebody still listens: %v", err)
+	}
+	l.Close()
+}
+
+// openFiles counts the descriptors of this process.
+func openFiles(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
 }
 
 func TestNames(t *testing.T) {

@@ -212,9 +212,6 @@ func (t *Table) records(mark func() Ticket) (records []record, last Ticket) {
 	defer t.mu.Unlock()
 	for _, s := range t.ownedLocked() {
 		records = append(records, bindRecord(s))
-		if s.released {
-			records = append(records, record{Op: opRelease, Network: s.pool.Network, HW: s.owner, Addr: s.addr})
-		}
 	}
 	for _, s := range t.at {
 		if !s.owned && !s.quarantined.IsZero() {

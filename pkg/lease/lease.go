@@ -26,7 +26,8 @@ const (
 	// holdFor is how long an address that was offered is kept for the one it was
 	// offered to. A client decides within seconds.
 	holdFor = time.Minute
-	// quarantine is how long an address that was declined is given to nobody.
+	// quarantine is how long an address that was declined is given to nobody who
+	// can have another.
 	quarantine = time.Hour
 )
 

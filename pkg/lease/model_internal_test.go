@@ -14,7 +14,7 @@ type model struct {
 	pools   map[string]Pool
 	bound   map[netip.Addr]promised
 	offered map[netip.Addr]promised
-	banned  map[netip.Addr]time.Time
+	bans    map[netip.Addr]time.Time
 }
 
 type promised struct {
@@ -24,7 +24,7 @@ type promised struct {
 }
 
 func newModel() *model {
-	m := &model{pools: map[string]Pool{}, bound: map[netip.Addr]promised{}, offered: map[netip.Addr]promised{}, banned: map[netip.Addr]time.Time{}}
+	m := &model{pools: map[string]Pool{}, bound: map[netip.Addr]promised{}, offered: map[netip.Addr]promised{}, bans: map[netip.Addr]time.Time{}}
 	for _, p := range testPools() {
 		m.pools[p.Network] = p
 	}
@@ -34,7 +34,14 @@ func newModel() *model {
 // free says whether hw may be given addr as far as others are concerned.
 func (m *model) free(addr netip.Addr, hw [6]byte, now time.Time) bool {
 	b, o := m.bound[addr], m.offered[addr]
-	return (!now.Before(b.until) || b.hw == hw) && (!now.Before(o.until) || o.hw == hw) && !now.Before(m.banned[addr])
+	return (!now.Before(b.until) || b.hw == hw) && (!now.Before(o.until) || o.hw == hw)
+}
+
+// banned says whether addr is in quarantine and was not offered to hw in spite
+// of that.
+func (m *model) banned(addr netip.Addr, hw [6]byte, now time.Time) bool {
+	o := m.offered[addr]
+	return now.Before(m.bans[addr]) && !(o.hw == hw && now.Before(o.until))
 }
 
 // has returns the address that hw has on a network, in force or not.
@@ -56,15 +63,19 @@ func (m *model) inRange(addr netip.Addr, c Claim) bool {
 	return first.Compare(addr) <= 0 && addr.Compare(last) <= 0 && addr != p.Gateway.Addr()
 }
 
-// none says whether nothing is left for a client.
-func (m *model) none(c Claim, now time.Time) bool {
+// none says whether nothing is left for a client, but perhaps what is in
+// quarantine.
+func (m *model) none(c Claim, now time.Time) bool { return !m.some(c, now, false) }
+
+// some says whether a client could be given something, from quarantine or not.
+func (m *model) some(c Claim, now time.Time, bans bool) bool {
 	p := m.pools[c.Network]
 	for a := p.First; a.Compare(p.LastStranger) <= 0; a = a.Next() {
-		if m.inRange(a, c) && m.free(a, c.HW, now) {
-			return false
+		if m.inRange(a, c) && m.free(a, c.HW, now) && (bans || !m.banned(a, c.HW, now)) {
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 func (m *model) bind(c Claim, addr netip.Addr, now time.Time) {
@@ -76,7 +87,7 @@ func (m *model) bind(c Claim, addr netip.Addr, now time.Time) {
 			delete(m.offered, a)
 		}
 	}
-	delete(m.banned, addr)
+	delete(m.bans, addr)
 	m.bound[addr] = promised{c.Network, c.HW, now.Add(c.Term)}
 }
 
@@ -151,16 +162,19 @@ func (tr *trial) anywhere(network string) netip.Addr {
 func (tr *trial) join(c Claim) {
 	addr, err := tr.table.Offer(c.Network, c.HW, tr.anywhere(c.Network), c.Known, tr.now)
 	if errors.Is(err, ErrExhausted) {
-		if !tr.none(c, tr.now) {
+		if tr.some(c, tr.now, true) {
 			tr.Errorf("nothing was left for %x, but something was", c.HW)
 		}
 		return
 	}
 	if !tr.inRange(addr, c) || !tr.free(addr, c.HW, tr.now) {
-		tr.Errorf("%x (known %v) was offered %s, which is not free for it: bound %+v, offered %+v, banned until %s, now %s", c.HW, c.Known, addr, tr.bound[addr], tr.offered[addr], tr.banned[addr], tr.now)
+		tr.Errorf("%x (known %v) was offered %s, which is not free for it: bound %+v, offered %+v, banned until %s, now %s", c.HW, c.Known, addr, tr.bound[addr], tr.offered[addr], tr.bans[addr], tr.now)
 	}
 	if old, b := tr.has(c.Network, c.HW); tr.now.Before(b.until) && tr.inRange(old, c) && old != addr {
 		tr.Errorf("%x has %s and was offered %s", c.HW, old, addr)
+	}
+	if tr.banned(addr, c.HW, tr.now) && !tr.none(c, tr.now) {
+		tr.Errorf("%x was offered %s, which is in quarantine, and another was free", c.HW, addr)
 	}
 	tr.offer(c, addr, tr.now)
 	if tr.rnd.IntN(4) > 0 {
@@ -177,7 +191,7 @@ func (tr *trial) bindTo(c Claim, addr netip.Addr) {
 	switch {
 	case err == nil && !mine && !(tr.inRange(addr, c) || old == addr):
 		tr.Errorf("%x (known %v) was given %s, which is not of its range", c.HW, c.Known, addr)
-	case err == nil && !tr.free(addr, c.HW, tr.now):
+	case err == nil && (!tr.free(addr, c.HW, tr.now) || !mine && tr.banned(addr, c.HW, tr.now)):
 		tr.Errorf("%x was given %s, which is not free for it", c.HW, addr)
 	case err != nil && (mine || offered):
 		tr.Errorf("%x was refused %s, which it had or was offered: %v", c.HW, addr, err)
@@ -191,7 +205,7 @@ func (tr *trial) bindTo(c Claim, addr netip.Addr) {
 
 func (tr *trial) release(c Claim) {
 	addr, b := tr.has(c.Network, c.HW)
-	if _, ok := tr.table.Release(c.Network, c.HW, addr, tr.now); ok {
+	if tr.table.Release(c.Network, c.HW, addr, tr.now) {
 		b.until = tr.now
 		tr.bound[addr] = b
 	} else if tr.now.Before(b.until) {
@@ -209,7 +223,7 @@ func (tr *trial) decline(c Claim) {
 				delete(tr.offered, a)
 			}
 		}
-		tr.banned[addr] = tr.now.Add(quarantine)
+		tr.bans[addr] = tr.now.Add(quarantine)
 	} else if tr.now.Before(b.until) {
 		tr.Errorf("%x could not decline %s", c.HW, addr)
 	}
@@ -239,8 +253,8 @@ func (tr *trial) restart() {
 			tr.bound[addr] = b
 		}
 	}
-	for addr := range tr.banned {
-		tr.banned[addr] = table.at[addr].quarantined
+	for addr := range tr.bans {
+		tr.bans[addr] = table.at[addr].quarantined
 	}
 	checkSound(tr.T, table, "restart")
 	tr.table = table

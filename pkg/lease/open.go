@@ -167,13 +167,10 @@ func (t *Table) apply(records []record, report *Report, now time.Time) {
 			report.Outside++
 			continue
 		}
-		mine := s.owned && s.owner == r.HW
-		switch {
-		case r.Op == opBind:
+		switch r.Op {
+		case opBind:
 			t.bindLocked(s, Claim{HW: r.HW, Known: r.Known, Host: r.Host, Term: r.Term}, now)
-		case r.Op == opRelease && mine:
-			s.release(now)
-		case r.Op == opDecline:
+		case opDecline:
 			s.decline(now)
 		}
 	}

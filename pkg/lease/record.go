@@ -13,7 +13,7 @@ import (
 // What a record says.
 const (
 	opBind    = "bind"    // the MAC has the address
-	opRelease = "release" // the MAC gave it back
+	opRelease = "release" // the MAC gave it back: read, but of no consequence, and not written
 	opDecline = "decline" // the MAC found it in use
 	opEnd     = "end"     // the snapshot is whole; Count records came before
 )

@@ -182,6 +182,7 @@ func TestOpenWorksWithWhateverTheDirectoryHolds(t *testing.T) {
 	one := record{Op: opBind, Network: "P1", HW: hwOf(1), Addr: netip.MustParseAddr("10.83.0.7"), Known: true, Term: MaxTerm}
 	elsewhere := one
 	elsewhere.Network = "P9"
+	gaveBack := record{Op: opRelease, Network: one.Network, HW: one.HW, Addr: one.Addr}
 	later := "00000000 0000 {}\n"
 	for _, tt := range []struct {
 		name     string
@@ -196,6 +197,7 @@ func TestOpenWorksWithWhateverTheDirectoryHolds(t *testing.T) {
 		{"an empty snapshot", map[string]string{journalName(1): string(one.encode()), snapshotName(1): ""}, 1, 1, 0},
 		{"zeros", map[string]string{journalName(3): strings.Repeat("\x00", 4096)}, 0, 0, 0},
 		{"garbage before a record", map[string]string{journalName(3): later + string(one.encode())}, 1, 1, 0},
+		{"a release of one who may have come back", map[string]string{journalName(1): string(one.encode()) + string(gaveBack.encode())}, 1, 0, 0},
 		{"other files", map[string]string{"README": "hello", "leases-x.journal": "x"}, 0, 0, 0},
 		{"a network that is gone", map[string]string{journalName(1): string(elsewhere.encode())}, 0, 0, 1},
 	} {

@@ -22,7 +22,7 @@ type slot struct {
 	term     time.Duration
 	expires  time.Time
 	heard    bool
-	released bool   // given back, on disk too
+	released bool   // given back; the disk does not know
 	order    uint64 // counts bindings: who came later
 	ticket   Ticket // the record that made it
 
@@ -31,7 +31,8 @@ type slot struct {
 	heldUntil time.Time
 
 	// quarantined is the end of the time after a DECLINE in which nobody gets the
-	// address; zero if it was not declined since it was last given.
+	// address who can have another; zero if it was not declined since it was last
+	// given.
 	quarantined time.Time
 }
 
@@ -52,9 +53,9 @@ func (s *slot) live(now time.Time) bool { return s.owned && now.Before(s.expires
 // because it asks for it by name: nobody has it, or it was offered to it.
 func (s *slot) mayTake(hw [6]byte, now time.Time) bool {
 	switch {
-	case s.heldFrom(hw, now) || s.inQuarantine(now) || s.live(now):
+	case s.heldFrom(hw, now) || s.live(now):
 		return false
-	case s.owned:
+	case s.owned || s.inQuarantine(now):
 		return s.heldFor(hw, now)
 	}
 	return true
@@ -148,8 +149,10 @@ func (p *pool) unhold(hw [6]byte) {
 }
 
 // choose finds the address to offer: what the MAC has, what it was offered,
-// what it asks for, a free one, the one that expired first, one that was once
-// declined. It returns nil if there is none.
+// what it asks for, a free one, the one that expired first, the one that was
+// declined longest ago. That may still be in quarantine: an address that may be
+// in use is better than none, and whoever declines all of them on purpose must
+// not keep the others out. It returns nil if there is none.
 func (p *pool) choose(hw [6]byte, want *slot, known bool, now time.Time) *slot {
 	if s := p.owners[hw]; s != nil && s.stranger != known && !s.heldFrom(hw, now) {
 		return s
@@ -176,7 +179,7 @@ func (p *pool) search(hw [6]byte, known bool, now time.Time) *slot {
 	start := place(hw, len(slots))
 	for i := range slots {
 		s := slots[(start+i)%len(slots)]
-		switch until := s.busyUntil(now); {
+		switch until := s.busyUntil(); {
 		case now.Before(until):
 			if next.IsZero() || until.Before(next) {
 				next = until
@@ -201,14 +204,11 @@ func (p *pool) search(hw [6]byte, known bool, now time.Time) *slot {
 }
 
 // busyUntil is when the address may next be given to somebody else; not after
-// now if it may be given now.
-func (s *slot) busyUntil(now time.Time) time.Time {
+// now if it may be given now. Quarantine only puts it behind all others.
+func (s *slot) busyUntil() time.Time {
 	until := s.heldUntil
 	if s.owned && until.Before(s.expires) {
 		until = s.expires
-	}
-	if s.inQuarantine(now) && until.Before(s.quarantined) {
-		until = s.quarantined
 	}
 	return until
 }

@@ -104,7 +104,7 @@ func (t *Table) Bind(c Claim, addr netip.Addr, now time.Time) (Granted, error) {
 	if err := s.refuse(c, mine, now); err != nil {
 		return Granted{}, err
 	}
-	fresh := !mine || s.released
+	fresh := !mine
 	first := !mine || !s.heard
 	t.bindLocked(s, c, now)
 	s.heard = true
@@ -124,7 +124,7 @@ func (s *slot) refuse(c Claim, mine bool, now time.Time) error {
 		return refused("%s had expired and was offered to somebody else", s.addr)
 	case mine:
 		return nil
-	case s.inQuarantine(now):
+	case s.inQuarantine(now) && !s.heldFor(c.HW, now):
 		return refused("%s is used by a device with a fixed address", s.addr)
 	case !s.mayTake(c.HW, now):
 		return refused("%s belongs to somebody else", s.addr)
@@ -148,28 +148,24 @@ func (t *Table) bindLocked(s *slot, c Claim, now time.Time) {
 }
 
 // Release takes an address back that its owner gives up (RFC 2131, 4.3.4). It
-// stays the owner's next one as long as nobody needs it. ok is false when hw
-// does not have it.
-func (t *Table) Release(network string, hw [6]byte, addr netip.Addr, now time.Time) (ticket Ticket, ok bool) {
+// stays the owner's next one as long as nobody needs it. That is a hint and not a
+// promise, so nothing is written: after a restart the address is the owner's for
+// one lease more. ok is false when hw does not have it.
+func (t *Table) Release(network string, hw [6]byte, addr netip.Addr, now time.Time) (ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.at[addr.Unmap()]
 	if s == nil || s.pool.Network != network || !s.owned || s.owner != hw || s.released {
-		return 0, false
+		return false
 	}
-	s.release(now)
-	s.ticket = t.journal.append(record{Op: opRelease, Network: network, HW: hw, Addr: s.addr})
-	return s.ticket, true
-}
-
-func (s *slot) release(now time.Time) {
 	s.released, s.expires = true, now
 	s.pool.fullUntil = [2]time.Time{}
+	return true
 }
 
 // Decline takes an address away that its owner, or the one it was offered to,
-// found in use by somebody else, and gives it to nobody for an hour (RFC 2131,
-// 4.3.3). ok is false when hw neither has it nor was offered it.
+// found in use by somebody else, and gives it to nobody for an hour as long as
+// there are others (RFC 2131, 4.3.3). ok is false when hw neither has it nor was offered it.
 func (t *Table) Decline(network string, hw [6]byte, addr netip.Addr, now time.Time) (ticket Ticket, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

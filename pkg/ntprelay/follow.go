@@ -128,7 +128,7 @@ func (f *follower) failed(err error) {
 	}
 	st := f.s.now.Load()
 	f.change(&state{read: st.read, limit: st.limit, drift: st.drift, since: st.since,
-		reason: "nothing is known of the clock: " + err.Error()}, now)
+		reason: unheard(f.s.cfg.Source, err)}, now)
 }
 
 func (f *follower) answered() {

@@ -105,3 +105,10 @@ func (h *health) lost() (known, lost int) {
 	}
 	return len(h.known), lost
 }
+
+// allLost reports whether nobody has answered lately, or there is nobody to ask.
+func (h *health) allLost() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.none || len(h.known) > 0 && h.allLostLocked()
+}

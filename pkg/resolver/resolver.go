@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"chargegate/pkg/charger"
 	"chargegate/pkg/event"
@@ -44,6 +45,8 @@ type Server struct {
 	forward *forwarder
 	waiting *share
 	count   counters
+	// probeEvery is the time between questions of our own while nobody answers.
+	probeEvery time.Duration
 
 	mu   sync.Mutex
 	held []socket
@@ -53,7 +56,7 @@ type Server struct {
 // started before Listen and Serve.
 func New(cfg Config, list *policy.List, book *charger.Book, log *event.Log) *Server {
 	s := &Server{cfg: cfg, list: list, book: book, log: log, given: newGiven(),
-		waiting: newShare(maxQuestions, maxEach)}
+		waiting: newShare(maxQuestions, maxEach), probeEvery: probeEvery}
 	s.forward = newForwarder(cfg, s.isOurs, log, &s.count)
 	s.memory = newMemory(s.askUpstream)
 	return s
@@ -81,6 +84,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	for _, so := range sockets {
 		running = append(running, s.start(ctx, so, ends)...)
 	}
+	var probing sync.WaitGroup
+	probing.Go(func() { s.probe(ctx) })
 	var err error
 	select {
 	case <-ctx.Done():
@@ -88,6 +93,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		err = fmt.Errorf("answering names: %w", orUnexpected(err))
 	}
 	cancel()
+	probing.Wait()
 	s.memory.shut()
 	for _, r := range running {
 		r.stop()

@@ -59,6 +59,14 @@ func Enter() error {
 	return nil
 }
 
+// Outside reports whether Enter has not been passed yet: what needs the
+// machine's own network must be done now.
+func Outside() bool { return os.Getenv(stageKey) == "" && !inside() }
+
+// inside reports whether Enter has been passed: there is a file system of our
+// own at Dir.
+func inside() bool { return os.Getenv("TMPDIR") == Dir }
+
 // outside starts the program again in fresh namespaces and waits for it.
 func outside() (int, error) {
 	// The kernel sends the parent-death signal when the thread that started the

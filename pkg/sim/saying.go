@@ -3,7 +3,10 @@ package sim
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"os"
+	"strings"
+	"time"
 )
 
 // An Event is one line of the daemon's log.
@@ -51,4 +54,23 @@ func (g *Gateway) EventsOf(charger string) []Event {
 		}
 	}
 	return own
+}
+
+// LastWords are the last n lines of the daemon's log as a technician reads
+// them, and as they are where they are no events.
+func (g *Gateway) LastWords(n int) string {
+	if g.Daemon == nil {
+		return "the daemon was never started"
+	}
+	var b strings.Builder
+	for line := range strings.Lines(g.Daemon.Last(n)) {
+		var m map[string]string
+		if json.Unmarshal([]byte(line), &m) != nil {
+			b.WriteString(line)
+			continue
+		}
+		at, _ := time.Parse(time.RFC3339Nano, m["TIME"])
+		fmt.Fprintf(&b, "%s %s [%s]\n", at.Format("15:04:05.000"), m["MESSAGE"], m["EVENT"])
+	}
+	return b.String()
 }

@@ -14,16 +14,35 @@ type Status struct {
 	Started time.Time `json:"started"` // also tells one run of the daemon from the next
 	Uptime  Seconds   `json:"uptime_seconds"`
 	// OK says that nothing needs attention; Attention says in sentences what does.
-	OK        bool           `json:"ok"`
-	Attention []string       `json:"attention"`
-	Clock     *Clock         `json:"clock,omitempty"`
-	Uplink    *Uplink        `json:"uplink,omitempty"`
-	Networks  []NetworkState `json:"networks"`
-	Rules     []policy.Rule  `json:"rules"`
+	OK        bool     `json:"ok"`
+	Attention []string `json:"attention"`
+	// Troubles are the same sentences, each with what it is about and what to do.
+	Troubles []Trouble      `json:"troubles"`
+	Link     *Link          `json:"link,omitempty"`
+	Clock    *Clock         `json:"clock,omitempty"`
+	Uplink   *Uplink        `json:"uplink,omitempty"`
+	Networks []NetworkState `json:"networks"`
+	Rules    []policy.Rule  `json:"rules"`
 	// Summary counts the chargers by stage, in words.
 	Summary  string    `json:"summary"`
 	Chargers []Charger `json:"chargers"`
 }
+
+// A Trouble is something that needs attention.
+type Trouble struct {
+	About string `json:"about"` // one of the constants below
+	Text  string `json:"text"`
+	Do    string `json:"do,omitempty"` // what to do about it
+}
+
+// What a Trouble can be about.
+const (
+	AboutLink     = "uplink"
+	AboutClock    = "time"
+	AboutNames    = "names"
+	AboutNetwork  = "network " // and its name
+	AboutChargers = "chargers" // each says for itself what is missing
+)
 
 // A NetworkState is one charger network, as it is configured and as it is.
 type NetworkState struct {
@@ -42,10 +61,12 @@ type Chargers struct {
 // clock of this box, which may have been wrong then (F-12); the ages are not.
 type Charger struct {
 	charger.Status
-	StageAge       *Seconds `json:"stage_age_seconds,omitempty"`     // how long it has been at its stage
-	LastSeenAge    *Seconds `json:"last_seen_age_seconds,omitempty"` // absent: never seen
-	RefusedAge     *Seconds `json:"refused_age_seconds,omitempty"`
-	UnreachableAge *Seconds `json:"unreachable_age_seconds,omitempty"`
+	// ProbablyCharger says of a stranger that its MAC is one of Zaptec's.
+	ProbablyCharger bool     `json:"probably_charger,omitempty"`
+	StageAge        *Seconds `json:"stage_age_seconds,omitempty"`     // how long it has been at its stage
+	LastSeenAge     *Seconds `json:"last_seen_age_seconds,omitempty"` // absent: never seen
+	RefusedAge      *Seconds `json:"refused_age_seconds,omitempty"`
+	UnreachableAge  *Seconds `json:"unreachable_age_seconds,omitempty"`
 }
 
 // A ChargerDetail is the answer of /v1/charger/{who}.
@@ -63,6 +84,8 @@ type Events struct {
 	// Started tells one run of the daemon from the next: sequence numbers count
 	// from 1 in each.
 	Started time.Time `json:"started"`
+	// Since is when the events that are kept begin; older ones are in the journal.
+	Since time.Time `json:"since"`
 	// Next is what to give as after= for the events that follow these.
 	Next   uint64  `json:"next"`
 	Events []Event `json:"events"` // oldest first

@@ -28,6 +28,7 @@ func TestStatus(t *testing.T) {
 	h.src.Clock = func() Clock {
 		return Clock{Synchronised: true, Stratum: 3, RefID: "192.0.2.1", RootDistance: Seconds(12 * time.Millisecond)}
 	}
+	h.src.Link = func() Link { return Link{Interface: "eth0", Known: true, Missing: "no cable", Do: "Plug it in."} }
 	h.src.Uplink = func() Uplink { return Uplink{Servers: 2, Lost: 2, Problem: "i/o timeout"} }
 	h.src.Pools = func(time.Time) []PoolUse { return []PoolUse{{Network: "P1", Size: 32, Used: 1, StrangerSize: 8}} }
 	h.src.Radios = func() []Radio { return []Radio{{Network: "P1", Interface: "wlan0", State: "watched", MaxStations: 19}} }
@@ -39,9 +40,15 @@ func TestStatus(t *testing.T) {
 	eight := charger.Charger{MAC: mac8, Name: "P1-08", Network: "P1"}
 	want := Status{
 		Site: "Kungsgatan 12", Version: "1.2.3",
-		Attention: []string{"Names cannot be asked for: i/o timeout.", "1 charger does not talk with the cloud."},
-		Clock:     &Clock{Synchronised: true, Stratum: 3, RefID: "192.0.2.1", RootDistance: Seconds(12 * time.Millisecond)},
-		Uplink:    &Uplink{Servers: 2, Lost: 2, Problem: "i/o timeout"},
+		Attention: []string{"The uplink eth0 is down: no cable.", "Names cannot be asked for: no answer.", "1 charger does not talk with the cloud."},
+		Troubles: []Trouble{
+			{About: AboutLink, Text: "The uplink eth0 is down: no cable.", Do: "Plug it in."},
+			{About: AboutNames, Text: "Names cannot be asked for: no answer.", Do: "Mend the uplink first; this follows from it."},
+			{About: AboutChargers, Text: "1 charger does not talk with the cloud."},
+		},
+		Link:   &Link{Interface: "eth0", Known: true, Missing: "no cable", Do: "Plug it in."},
+		Clock:  &Clock{Synchronised: true, Stratum: 3, RefID: "192.0.2.1", RootDistance: Seconds(12 * time.Millisecond)},
+		Uplink: &Uplink{Servers: 2, Lost: 2, Problem: "no answer"},
 		Networks: []NetworkState{{Network: h.src.Networks[0], Pool: &PoolUse{Network: "P1", Size: 32, Used: 1, StrangerSize: 8},
 			Radio: &Radio{Network: "P1", Interface: "wlan0", State: "watched", MaxStations: 19, Stations: []Station{}}}},
 		Rules:   h.src.List.Rules(),
@@ -53,7 +60,7 @@ func TestStatus(t *testing.T) {
 		},
 	}
 	moving := cmp.Options{
-		cmpopts.IgnoreFields(Status{}, "Started", "Uptime"), cmpopts.IgnoreFields(charger.Status{}, "Since", "LastSeen", "Advice"),
+		cmpopts.IgnoreFields(Status{}, "Started", "Uptime"), cmpopts.IgnoreFields(charger.Status{}, "Since", "LastSeen", "Talked", "Advice"),
 		cmpopts.IgnoreFields(Charger{}, "StageAge", "LastSeenAge"), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}),
 	}
 	if diff := cmp.Diff(want, got, moving); diff != "" {
@@ -72,7 +79,7 @@ func TestStatusOfABareHouse(t *testing.T) {
 	a := h.open(t)
 	var got Status
 	a.get("/v1/status", &got)
-	if !got.OK || got.Attention == nil || got.Rules == nil || got.Chargers == nil {
+	if !got.OK || got.Attention == nil || got.Troubles == nil || got.Rules == nil || got.Chargers == nil {
 		t.Errorf("want an empty board where all is well and no list is null: %+v", got)
 	}
 	var events Events
@@ -323,7 +330,7 @@ chargegate_charger_cloud_sessions{charger="P1-07"} 1
 # HELP chargegate_charger_connects_total Conversations that the charger has opened since the daemon started.
 # TYPE chargegate_charger_connects_total counter
 chargegate_charger_connects_total{charger="P1-07"} 1
-# HELP chargegate_charger_stage How far the charger has come: 1 for the stage it is at, 0 for the others.
+# HELP chargegate_charger_stage The step that the charger is missing, or ok: 1 for its stage, 0 for the others.
 # TYPE chargegate_charger_stage gauge
 chargegate_charger_stage{charger="P1-07",stage="cloud"} 0
 chargegate_charger_stage{charger="P1-07",stage="dhcp"} 0

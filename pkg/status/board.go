@@ -8,19 +8,21 @@ import (
 	"time"
 
 	"chargegate/pkg/charger"
+	"chargegate/pkg/event"
 	"chargegate/pkg/policy"
 )
-
-// crowded is the part of a pool, in percent, from which on it needs attention.
-const crowded = 80
 
 // status is the whole board.
 func (s *Server) status(now time.Time) Status {
 	all := s.src.Book.All(now)
 	st := Status{
 		Site: s.src.Site, Version: s.src.Version, Started: s.src.Started, Uptime: Seconds(now.Sub(s.src.Started)),
-		Networks: s.networks(now), Rules: s.src.List.Rules(), Summary: charger.Summary(all), Chargers: dress(all, now),
+		Networks: s.networks(now), Rules: s.src.List.Rules(), Summary: charger.Summary(all), Chargers: s.dress(all, now),
 		Attention: []string{},
+	}
+	if s.src.Link != nil {
+		link := s.src.Link()
+		st.Link = &link
 	}
 	if st.Rules == nil {
 		st.Rules = []policy.Rule{}
@@ -31,9 +33,13 @@ func (s *Server) status(now time.Time) Status {
 	}
 	if s.src.Uplink != nil {
 		uplink := s.src.Uplink()
+		uplink.Problem = plainText(uplink.Problem)
 		st.Uplink = &uplink
 	}
-	st.Attention = append(st.Attention, attention(st)...)
+	st.Troubles = troubles(st)
+	for _, t := range st.Troubles {
+		st.Attention = append(st.Attention, t.Text)
+	}
 	st.OK = len(st.Attention) == 0
 	return st
 }
@@ -75,41 +81,19 @@ func (s *Server) radios() []Radio {
 	return radios
 }
 
-// attention says what needs somebody, the house first, then the chargers.
-func attention(st Status) []string {
-	var out []string
-	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	if c := st.Clock; c != nil && !c.Synchronised {
-		say("This box does not know the time, so chargers get none: %s.", orElse(c.Reason, "its clock is not synchronised"))
+// dress adds the ages, and what is said of strangers.
+func (s *Server) dress(all []charger.Status, now time.Time) []Charger {
+	var pools []PoolUse
+	if s.src.Pools != nil {
+		pools = s.src.Pools(now)
 	}
-	if u := st.Uplink; u != nil && !u.OK() {
-		say("Names cannot be asked for: %s.", orElse(u.Problem, "no DNS server answers"))
-	}
-	for _, n := range st.Networks {
-		if p := n.Pool; p != nil && p.Used*100 >= p.Size*crowded {
-			say("%s has given away %d of %d addresses.", n.Name, p.Used, p.Size)
-		}
-		if r := n.Radio; r != nil && !r.Watched() && r.State != "waiting" {
-			say("The radio %s of %s cannot be watched: %s.", r.Interface, n.Name, orElse(r.Problem, r.State))
-		}
-	}
-	stuck := 0
-	for _, c := range st.Chargers {
-		if c.Known && c.Stage != charger.OK {
-			stuck++
-		}
-	}
-	if stuck > 0 {
-		say("%s.", plural(stuck, "charger does not talk with the cloud", "chargers do not talk with the cloud"))
-	}
-	return out
-}
-
-// dress adds the ages.
-func dress(all []charger.Status, now time.Time) []Charger {
 	out := make([]Charger, len(all))
 	for i, c := range all {
-		out[i] = Charger{c, age(c.Since, now), age(c.LastSeen, now), age(c.RefusedAt, now), age(c.FailedAt, now)}
+		out[i] = Charger{Status: c, StageAge: age(c.Since, now), LastSeenAge: age(c.LastSeen, now), RefusedAge: age(c.RefusedAt, now), UnreachableAge: age(c.FailedAt, now)}
+		if !c.Known {
+			out[i].ProbablyCharger = isZaptec(c.MAC)
+			out[i].Advice = strangersAdvice(out[i], pools)
+		}
 	}
 	return out
 }
@@ -145,7 +129,7 @@ func find(all []Charger, who string) (Charger, bool) {
 
 // detail is everything about one charger.
 func (s *Server) detail(c Charger, now time.Time) ChargerDetail {
-	d := ChargerDetail{Charger: c, Events: s.events(now, query{who: s.src.Book.NameOf(c.MAC), limit: detailEvents}).Events}
+	d := ChargerDetail{Charger: c, Events: s.events(now, query{who: s.src.Book.NameOf(c.MAC), level: event.Info, limit: detailEvents}).Events}
 	for _, r := range s.radios() {
 		for _, st := range r.Stations {
 			if st.MAC == c.MAC {

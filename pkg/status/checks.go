@@ -8,9 +8,36 @@ import (
 	"chargegate/pkg/event"
 )
 
+const (
+	poolAdvice          = "Write the true number as chargers of this [[network]]; its pool is sized from it (Z-5)."
+	strangersFullAdvice = "Enter the chargers among them in chargers.csv and run: systemctl reload chargegated. If there are none, change the Wi-Fi password. The command chargegate chargers lists them."
+)
+
+// chronydAway is what the relay of the time says when nobody listens on chronyd's
+// command port.
+const chronydAway = "chronyd does not run"
+
+// checkLink: without a link nothing else here can work.
+func checkLink(l Link) finding {
+	switch {
+	case !l.Known && l.Problem != "":
+		return warn("Compare RestrictAddressFamilies= of the unit with the one that came with this version: it must name AF_NETLINK.",
+			"%s cannot be looked at: %s", l.Interface, l.Problem)
+	case !l.Known:
+		return pass("%s has not been looked at yet", l.Interface)
+	case !l.Up:
+		return fail(l.Do, "%s: %s", l.Interface, l.Missing)
+	}
+	return pass("%s has a link, the address %s and a default route", l.Interface, l.Address)
+}
+
 // checkClock: no time is better than a wrong one, but without time no charger
 // can authenticate (Z-11).
 func checkClock(c Clock) finding {
+	if !c.Synchronised && c.Reason == chronydAway {
+		return fail("Run: systemctl restart chrony. If it ends again, systemctl status chrony says why.",
+			"this box does not know the time, so chargers are given none: %s", c.Reason)
+	}
 	if !c.Synchronised {
 		return fail("Is UDP port 123 open from this box to the Internet? Run: chronyc sources. After a power cut it takes a minute or two.",
 			"this box does not know the time, so chargers are given none: %s", orElse(c.Reason, "the clock is not synchronised"))
@@ -23,7 +50,14 @@ func checkUplink(u Uplink) finding {
 	case u.Servers == 0:
 		return fail("Does the uplink have an address and a DNS server? Run: resolvectl status, or write upstreams under [dns].", "there is no DNS server to ask")
 	case !u.OK():
-		return fail("Is the uplink plugged in and the router on? Run: ip address; ping 1.1.1.1.", "none of %d DNS servers answers: %s", u.Servers, orElse(u.Problem, "no reason known"))
+		found := "the only DNS server does not answer"
+		if u.Servers > 1 {
+			found = fmt.Sprintf("none of %d DNS servers answers", u.Servers)
+		}
+		if u.Problem != "" && !strings.HasSuffix(u.Problem, "DNS servers do not answer") { // that says the same
+			found += ": " + u.Problem
+		}
+		return fail("Does the router answer, and does the site's firewall let DNS out (UDP and TCP port 53)? Run: resolvectl status. Another server can be written as upstreams under [dns].", "%s", found)
 	case u.Lost > 0:
 		return warn("Names are still answered. If it lasts, remove the dead server where the uplink gets its settings.", "%d of %d DNS servers do not answer", u.Lost, u.Servers)
 	}
@@ -34,14 +68,14 @@ func checkPool(p PoolUse) finding {
 	used := fmt.Sprintf("%d of %d addresses are taken; strangers have %d of %d", p.Used, p.Size, p.StrangerUsed, p.StrangerSize)
 	switch {
 	case p.Used >= p.Size:
-		return fail("Write the true number as chargers of this [[network]]; its pool is sized from it (Z-5).", "%s: the next charger gets none", used)
+		return fail(poolAdvice, "%s: the next charger gets none", used)
 	case p.Used*100 >= p.Size*crowded:
-		return warn("Write the true number as chargers of this [[network]]; its pool is sized from it (Z-5).", "%s", used)
+		return warn(poolAdvice, "%s", used)
 	case p.Quarantined > 0:
 		return warn("Something has a fixed address in this network; the dhcp-declined lines of the log say which. Remove it: the network must be dedicated (Z-5).",
 			"%s; %d were declined, because somebody else uses them", used, p.Quarantined)
-	case p.StrangerUsed >= p.StrangerSize:
-		return warn("Add the chargers among them to chargers.csv, or change the Wi-Fi password: chargegate chargers lists them.", "%s: no stranger gets one any more", used)
+	case p.StrangersFull():
+		return warn(strangersFullAdvice, "%s: no stranger gets one any more", used)
 	}
 	return pass("%s", used)
 }
@@ -138,7 +172,7 @@ func checkChargers(all []Charger) finding {
 		case c.Stage == charger.OK:
 			well++
 		default:
-			stuck = append(stuck, fmt.Sprintf("%s (%s)", c.Name, c.Stage))
+			stuck = append(stuck, fmt.Sprintf("%s (missing: %s)", c.Name, c.Stage))
 		}
 	}
 	if len(stuck) > 0 {

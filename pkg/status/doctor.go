@@ -55,8 +55,7 @@ type examination struct {
 func (s *Server) doctor(ctx context.Context, emit func(Check)) Doctor {
 	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 	defer cancel()
-	// Outwards first: it tells the resolver, too, which servers answer.
-	checks := s.examineAll(ctx, s.outwards(time.Now()), emit)
+	checks := s.outwards(ctx, emit)
 	checks = append(checks, s.examineAll(ctx, s.inwards(time.Now()), emit)...)
 	s.sayFindings(checks)
 	return Doctor{OK: !slices.ContainsFunc(checks, func(c Check) bool { return c.Result != Pass }), Checks: checks}
@@ -122,17 +121,82 @@ func known(name string, f finding) examination {
 	return examination{name, func(context.Context) finding { return f }}
 }
 
-// outwards lists the checks of this box and its way out. What main gave no
-// source for is left out.
-func (s *Server) outwards(now time.Time) []examination {
-	st := s.status(now)
-	var list []examination
-	sure := true
-	if st.Clock != nil {
-		sure = st.Clock.Synchronised
-		list = append(list, known("clock", checkClock(*st.Clock)))
+// outwards makes the checks of this box and its way out, from the cable up. What
+// main gave no source for is left out. Names are asked for before anything is
+// said of the servers: that tells the resolver, too, which of them answer.
+func (s *Server) outwards(ctx context.Context, emit func(Check)) []Check {
+	st := s.status(time.Now())
+	var checks []Check
+	tell := func(more ...Check) {
+		checks = append(checks, more...)
+		for _, c := range more {
+			if emit != nil {
+				emit(c)
+			}
+		}
 	}
-	return append(list, s.ways(st.Rules, sure)...)
+	look := func(list ...examination) { checks = append(checks, s.examineAll(ctx, list, emit)...) }
+	cut := ""
+	if st.Link != nil {
+		look(known("uplink", checkLink(*st.Link)))
+		if st.Link.Down() {
+			cut = "the uplink is down"
+		}
+	}
+	names, ways := s.ways(st.Rules, st.Clock == nil || st.Clock.Synchronised)
+	var resolved []Check
+	if cut == "" {
+		resolved = s.examineAll(ctx, names, nil)
+		st = s.status(time.Now())
+	}
+	if u := st.Uplink; u != nil && (cut == "" || !u.OK()) { // of silence nothing can be told while the uplink is down
+		look(known("dns servers", checkUplink(*u)))
+	}
+	if st.Clock != nil {
+		look(known("clock", checkClock(*st.Clock)))
+	}
+	switch {
+	case cut != "":
+		tell(untried("names", names, cut)...)
+	case st.Uplink != nil && !st.Uplink.OK():
+		cut = "no DNS server answers"
+		tell(folded(resolved)...)
+	default:
+		tell(resolved...)
+	}
+	if cut != "" {
+		tell(untried("ways", ways, cut)...)
+		return checks
+	}
+	look(ways...)
+	return checks
+}
+
+// untried is one line instead of many that would all say the same.
+func untried(name string, list []examination, why string) []Check {
+	if len(list) == 0 {
+		return nil
+	}
+	var each []string
+	for _, e := range list {
+		_, what, _ := strings.Cut(e.name, " ")
+		each = append(each, what)
+	}
+	return []Check{{Name: name, Result: Warn, Found: fmt.Sprintf("not tried: %s, because %s", listed(each), why), Do: "Mend that first, then run chargegate doctor again."}}
+}
+
+// folded makes one line of names of which none could be resolved.
+func folded(names []Check) []Check {
+	if len(names) < 2 || slices.ContainsFunc(names, func(c Check) bool { return c.Result != Fail }) {
+		return names
+	}
+	var each []string
+	for _, c := range names {
+		each = append(each, strings.TrimPrefix(c.Name, "name "))
+	}
+	one := names[0]
+	one.Name, one.Found = "names", "none can be resolved: "+listed(each)
+	return []Check{one}
 }
 
 // inwards lists the checks of what the rooms know of themselves and of the
@@ -140,9 +204,6 @@ func (s *Server) outwards(now time.Time) []examination {
 func (s *Server) inwards(now time.Time) []examination {
 	st := s.status(now)
 	var list []examination
-	if st.Uplink != nil {
-		list = append(list, known("dns servers", checkUplink(*st.Uplink)))
-	}
 	for _, n := range st.Networks {
 		if n.Pool != nil {
 			list = append(list, known("addresses "+n.Name, checkPool(*n.Pool)))

@@ -5,10 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,8 +40,13 @@ func TestChecks(t *testing.T) {
 	}{
 		{"the clock is right", checkClock(Clock{Synchronised: true, Stratum: 3, RefID: "192.0.2.1", RootDistance: Seconds(12 * time.Millisecond)}), Pass, "right to within 12ms; stratum 3, following 192.0.2.1"},
 		{"the clock is not known to be right", checkClock(Clock{Reason: "chronyd has no source"}), Fail, "this box does not know the time, so chargers are given none: chronyd has no source"},
+		{"the uplink is well", checkLink(Link{Interface: "eth0", Known: true, Up: true, Address: addr7}), Pass, "eth0 has a link, the address 10.83.0.7 and a default route"},
+		{"the uplink has no cable", checkLink(Link{Interface: "eth0", Known: true, Missing: "no cable", Do: "Plug it in."}), Fail, "eth0: no cable"},
+		{"the uplink was not looked at", checkLink(Link{Interface: "eth0"}), Pass, "eth0 has not been looked at yet"},
+		{"the uplink cannot be looked at", checkLink(Link{Interface: "eth0", Problem: "EPERM"}), Warn, "eth0 cannot be looked at: EPERM"},
 		{"no dns server", checkUplink(Uplink{}), Fail, "there is no DNS server to ask"},
 		{"no dns server answers", checkUplink(Uplink{Servers: 2, Lost: 2, Problem: "i/o timeout"}), Fail, "none of 2 DNS servers answers: i/o timeout"},
+		{"the only dns server is silent", checkUplink(Uplink{Servers: 1, Lost: 1, Problem: "1 of 1 DNS servers do not answer"}), Fail, "the only DNS server does not answer"},
 		{"one of two answers", checkUplink(Uplink{Servers: 2, Lost: 1}), Warn, "1 of 2 DNS servers do not answer"},
 		{"all answer", checkUplink(Uplink{Servers: 1}), Pass, "1 server is asked, and none fails"},
 		{"a pool with room", checkPool(PoolUse{Size: 32, Used: 12, StrangerSize: 8, StrangerUsed: 1}), Pass, "12 of 32 addresses are taken; strangers have 1 of 8"},
@@ -61,7 +70,7 @@ func TestChecks(t *testing.T) {
 		{"nobody strange", checkStrangers([]Charger{is("A", true, charger.OK, &seen)}), Pass, "nobody is here who is not in the inventory"},
 		{"a stranger", checkStrangers([]Charger{is("unknown x", false, charger.OK, &seen)}), Warn, "1 device is not in the inventory: 60:15:92:41:00:07"},
 		{"nobody seen", checkChargers([]Charger{is("A", true, charger.Wifi, nil)}), Pass, "none has been seen yet"},
-		{"one stuck", checkChargers([]Charger{is("A", true, charger.OK, &seen), is("B", true, charger.Cloud, &seen)}), Warn, "1 has stopped short of the cloud: B (cloud)"},
+		{"one stuck", checkChargers([]Charger{is("A", true, charger.OK, &seen), is("B", true, charger.Cloud, &seen)}), Warn, "1 has stopped short of the cloud: B (missing: cloud)"},
 		{"all well", checkChargers([]Charger{is("A", true, charger.OK, &seen)}), Pass, "1 charger talks with the cloud"},
 	}
 	for _, tt := range tests {
@@ -80,11 +89,16 @@ func TestChecks(t *testing.T) {
 // TestWay goes the way of a charger to real TLS servers.
 func TestWay(t *testing.T) {
 	t.Parallel()
-	const name = "devices.zaptec.com"
-	good := serveTLS(t, ca.issue(t, name, time.Now().Add(time.Hour)))
+	const name, own = "api.zaptec.com", "devices.zaptec.com"
+	hour := time.Now().Add(time.Hour)
+	good := serveTLS(t, ca.issue(t, name, hour))
 	expired := serveTLS(t, ca.issue(t, name, time.Now().Add(-time.Minute)))
-	other := serveTLS(t, ca.issue(t, "portal.example.com", time.Now().Add(time.Hour)))
-	inspected := serveTLS(t, newAuthority().issue(t, name, time.Now().Add(time.Hour)))
+	other := serveTLS(t, ca.issue(t, "portal.example.com", hour))
+	inspector, zaptec := newAuthority(), newAuthority()
+	inspected := serveTLS(t, inspector.issue(t, name, hour))
+	ownGood := serveTLS(t, zaptec.issue(t, own, hour))
+	ownExpired := serveTLS(t, zaptec.issue(t, own, time.Now().Add(-time.Minute)))
+	ownOther := serveTLS(t, zaptec.issue(t, "portal.example.com", hour))
 	mute, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -93,6 +107,7 @@ func TestWay(t *testing.T) {
 	mute.Close()
 	tests := []struct {
 		name   string
+		host   string
 		at     netip.AddrPort
 		plain  bool
 		unsure bool
@@ -100,14 +115,18 @@ func TestWay(t *testing.T) {
 		result Result
 		found  []string
 	}{
-		{"all is well", good, false, false, nil, Pass, []string{"answers at 127.0.0.1:", "its certificate verifies, until "}},
-		{"the first address is dead", good, false, false, []netip.Addr{netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.1")}, Pass, []string{"verifies"}},
-		{"expired", expired, false, false, nil, Fail, []string{"does not verify", "expired"}},
-		{"expired, but who knows the time", expired, false, true, nil, Warn, []string{"does not know the time"}},
-		{"somebody else's name", other, false, false, nil, Fail, []string{"portal.example.com"}},
-		{"opened on the way", inspected, false, false, nil, Fail, []string{"unknown authority"}},
-		{"plain is not shaken hands with", inspected, true, false, nil, Pass, []string{"answers"}},
-		{"nobody listens", closed, false, false, nil, Fail, []string{"cannot be reached", "refused"}},
+		{"all is well", name, good, false, false, nil, Pass, []string{"answers at 127.0.0.1:", "its certificate verifies, until "}},
+		{"the first address is dead", name, good, false, false, []netip.Addr{netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.1")}, Pass, []string{"verifies"}},
+		{"expired", name, expired, false, false, nil, Fail, []string{"does not verify", "expired"}},
+		{"expired, but who knows the time", name, expired, false, true, nil, Warn, []string{"does not know the time"}},
+		{"somebody else's name", name, other, false, false, nil, Fail, []string{"portal.example.com"}},
+		{"opened on the way", name, inspected, false, false, nil, Fail, []string{"unknown authority", "issuer CN=test authority"}},
+		{"plain is not shaken hands with", name, inspected, true, false, nil, Pass, []string{"answers"}},
+		{"nobody listens", name, closed, false, false, nil, Fail, []string{"it cannot be reached from here: refused"}},
+		{"nobody listens at either", name, closed, false, false, []netip.Addr{netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.1")}, Fail, []string{"from here: refused"}},
+		{"Zaptec's own authority", own, ownGood, false, false, nil, Pass, []string{"with its own authority's certificate (issuer CN=test authority), as Zaptec's chargers expect"}},
+		{"Zaptec's own authority, for another name", own, ownOther, false, false, nil, Fail, []string{"does not verify", "portal.example.com"}},
+		{"Zaptec's own authority, expired", own, ownExpired, false, false, nil, Fail, []string{"does not verify", "expired"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -120,7 +139,7 @@ func TestWay(t *testing.T) {
 				return []netip.Addr{tt.at.Addr()}, nil
 			}
 			s := New(Config{}, h.src, nil)
-			got := s.checkWay(t.Context(), policy.Rule{Name: name, Plain: tt.plain, Reason: "Z-9"}, tt.at.Port(), !tt.unsure)
+			got := s.checkWay(t.Context(), policy.Rule{Name: tt.host, Plain: tt.plain, Reason: "Z-9"}, tt.at.Port(), !tt.unsure)
 			if got.result != tt.result {
 				t.Errorf("%s (%s), want %s", got.result, got.found, tt.result)
 			}
@@ -129,7 +148,130 @@ func TestWay(t *testing.T) {
 					t.Errorf("found %q, which lacks %q", got.found, part)
 				}
 			}
+			if strings.Contains(got.found, "dial ") || strings.Contains(got.found, "x509") {
+				t.Errorf("found %q, which is Go's, not a technician's", got.found)
+			}
 		})
+	}
+}
+
+// An inspecting firewall answers for every name by its own authority: then the
+// own authority of one of them proves nothing.
+func TestAnInspectorIsNotZaptec(t *testing.T) {
+	t.Parallel()
+	inspector := newAuthority()
+	until := time.Now().Add(time.Hour)
+	own, api := serveTLS(t, inspector.issue(t, "devices.zaptec.com", until)), serveTLS(t, inspector.issue(t, "api.zaptec.com", until))
+	public := serveTLS(t, ca.issue(t, "zapcloud-api.azurewebsites.net", until))
+	h := newHouse(nil)
+	hosts := map[string]netip.AddrPort{"192.0.2.1:443": own, "192.0.2.2:443": api, "192.0.2.3:443": public}
+	h.src.LookupNetIP = func(_ context.Context, _, host string) ([]netip.Addr, error) {
+		at, ok := map[string]string{"devices.zaptec.com": "192.0.2.1", "api.zaptec.com": "192.0.2.2", "zapcloud-api.azurewebsites.net": "192.0.2.3"}[host]
+		if !ok {
+			return nil, errors.New("NXDOMAIN")
+		}
+		return []netip.Addr{netip.MustParseAddr(at)}, nil
+	}
+	h.src.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, hosts[address].String())
+	}
+	s := New(Config{}, h.src, nil)
+	got := s.checkWay(t.Context(), policy.Rule{Name: "devices.zaptec.com", Reason: "Z-9"}, 443, true)
+	if got.result != Fail || !strings.Contains(got.found, "that also answers for api.zaptec.com") {
+		t.Errorf("%s: %q, want a failure", got.result, got.found)
+	}
+}
+
+func TestInWords(t *testing.T) {
+	t.Parallel()
+	socket := func(err error) error {
+		return &net.OpError{Op: "dial", Net: "tcp4", Addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 8883}, Err: err}
+	}
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{socket(os.NewSyscallError("connect", syscall.ECONNREFUSED)), "refused"},
+		{socket(os.ErrDeadlineExceeded), "no answer within 3 s"},
+		{socket(context.DeadlineExceeded), "no answer within 3 s"},
+		{socket(os.NewSyscallError("connect", syscall.ETIMEDOUT)), "no answer within 3 s"},
+		{socket(os.NewSyscallError("connect", syscall.ENETUNREACH)), "no route leads there"},
+		{socket(os.NewSyscallError("connect", syscall.EHOSTUNREACH)), "somebody on the way says that it cannot be reached"},
+		{socket(os.NewSyscallError("read", syscall.ECONNRESET)), "cut off (reset)"},
+		{io.EOF, "closed without an answer"},
+		{socket(os.NewSyscallError("connect", syscall.EPERM)), "forbidden by this box's own firewall"},
+		{socket(errors.New("odd")), "odd"},
+	} {
+		if got := inWords(tt.err, 3*time.Second); got != tt.want {
+			t.Errorf("%v: %q, want %q", tt.err, got, tt.want)
+		}
+	}
+	for text, want := range map[string]string{
+		"asking 10.0.0.1:53 for api.zaptec.com: read udp 10.0.0.2:40211->10.0.0.1:53: i/o timeout": "asking 10.0.0.1:53 for api.zaptec.com: no answer",
+		"dial tcp4 :0->10.0.0.1:53: connect: connection refused":                                   "refused",
+		"dial udp 10.0.0.1:53: connect: network is unreachable":                                    "network is unreachable",
+		"remote error: tls: handshake failure":                                                     "the other side says: handshake failure",
+		"2 of 2 DNS servers do not answer":                                                         "2 of 2 DNS servers do not answer",
+	} {
+		if got := plainText(text); got != want {
+			t.Errorf("%q became %q, want %q", text, got, want)
+		}
+	}
+	if got := joined([]string{"a", "b"}, []string{"refused", "no answer within 3 s"}); got != "a: refused; b: no answer within 3 s" {
+		t.Errorf("joined: %q", got)
+	}
+}
+
+func TestDoctorDoesNotTryWhatCannotWork(t *testing.T) {
+	t.Parallel()
+	short := func(h *house) (out []string) {
+		for _, c := range New(Config{}, h.src, nil).doctor(t.Context(), nil).Checks[:5] {
+			out = append(out, string(c.Result)+" "+c.Name+": "+c.Found)
+		}
+		return out
+	}
+	const names = "zapcloud.azure-devices.net, zapcloud-api.azurewebsites.net, devices.zaptec.com, api.zaptec.com"
+	const ways = "not tried: zapcloud.azure-devices.net:8883, zapcloud-api.azurewebsites.net:443, devices.zaptec.com:443, api.zaptec.com:443, because "
+	h := newHouse(twoChargers())
+	h.src.Clock = func() Clock { return Clock{Reason: "chronyd does not run"} }
+	h.src.Link = func() Link { return Link{Interface: "eth0", Known: true, Missing: "no cable", Do: "Plug it in."} }
+	h.src.Uplink = func() Uplink { return Uplink{Servers: 2} } // nobody has asked since
+	h.src.LookupNetIP = func(context.Context, string, string) ([]netip.Addr, error) {
+		t.Error("a name was asked for though the uplink is down")
+		return nil, nil
+	}
+	want := []string{
+		"fail uplink: eth0: no cable",
+		"fail clock: this box does not know the time, so chargers are given none: chronyd does not run",
+		"warn names: not tried: " + names + ", because the uplink is down",
+		"warn ways: " + ways + "the uplink is down",
+		"warn inventory: 2 of 2 chargers not seen since the daemon started: P1-07, P1-08",
+	}
+	if diff := cmp.Diff(want, short(h)); diff != "" {
+		t.Errorf("with the uplink down (-want +got):\n%s", diff)
+	}
+
+	// The servers are found to be silent only by asking.
+	h.src.Link = func() Link {
+		return Link{Interface: "eth0", Known: true, Up: true, Address: netip.MustParseAddr("203.0.113.2")}
+	}
+	var lost atomic.Int64
+	h.src.Uplink = func() Uplink {
+		return Uplink{Servers: 1, Lost: int(lost.Load()), Problem: "asking 10.0.0.1:53: read udp 10.0.0.2:4->10.0.0.1:53: i/o timeout"}
+	}
+	h.src.LookupNetIP = func(context.Context, string, string) ([]netip.Addr, error) {
+		lost.Store(1)
+		return nil, &net.DNSError{Err: "i/o timeout", Name: "x", IsTimeout: true}
+	}
+	want = []string{
+		"ok uplink: eth0 has a link, the address 203.0.113.2 and a default route",
+		"fail dns servers: the only DNS server does not answer: asking 10.0.0.1:53: no answer",
+		"fail clock: this box does not know the time, so chargers are given none: chronyd does not run",
+		"fail names: none can be resolved: " + names,
+		"warn ways: " + ways + "no DNS server answers",
+	}
+	if diff := cmp.Diff(want, short(h)); diff != "" {
+		t.Errorf("with the servers silent (-want +got):\n%s", diff)
 	}
 }
 
@@ -137,6 +279,7 @@ func TestDoctor(t *testing.T) {
 	t.Parallel()
 	h := newHouse(twoChargers())
 	h.src.Clock = func() Clock { return Clock{Reason: "chronyd does not answer"} }
+	h.src.Uplink = func() Uplink { return Uplink{Servers: 1} }
 	h.src.LookupNetIP = func(_ context.Context, network, host string) ([]netip.Addr, error) {
 		if network != "ip4" || host == policy.Hub {
 			return nil, errors.New("SERVFAIL")
@@ -161,6 +304,7 @@ func TestDoctor(t *testing.T) {
 		return out
 	}
 	want := []string{
+		"ok dns servers: 1 server is asked, and none fails",
 		"fail clock: this box does not know the time, so chargers are given none: chronyd does not answer",
 		"fail name zapcloud.azure-devices.net: it cannot be resolved: SERVFAIL",
 		"ok name zapcloud-api.azurewebsites.net: 192.0.2.7",

@@ -23,11 +23,14 @@ type query struct {
 
 // events answers a query from what the log keeps.
 func (s *Server) events(now time.Time, q query) Events {
-	out := Events{Started: s.src.Started, Next: q.after, Events: []Event{}}
+	out := Events{Started: s.src.Started, Since: s.src.Started, Next: q.after, Events: []Event{}}
 	if s.log == nil {
 		return out
 	}
 	records := s.log.Recent(q.after, q.who)
+	if all := s.log.Recent(0, ""); len(all) > 0 && all[0].Seq > 1 {
+		out.Since = all[0].Time
+	}
 	wanted := records[:0:0]
 	for _, r := range records {
 		if r.Kind.Level >= q.level {

@@ -18,7 +18,7 @@ type answers struct{ given, refused [len(endpoints)]atomic.Uint64 }
 
 var (
 	descStage = prometheus.NewDesc("chargegate_charger_stage",
-		"How far the charger has come: 1 for the stage it is at, 0 for the others.", []string{"charger", "stage"}, nil)
+		"The step that the charger is missing, or ok: 1 for its stage, 0 for the others.", []string{"charger", "stage"}, nil)
 	descBytes = prometheus.NewDesc("chargegate_charger_bytes_total",
 		"Bytes of the charger's conversations since the daemon started: up from it, down to it.", []string{"charger", "direction"}, nil)
 	descSeen = prometheus.NewDesc("chargegate_charger_last_seen_age_seconds",

@@ -33,6 +33,8 @@ type Sources struct {
 	Pools func(now time.Time) []PoolUse
 	// Radios are what was last seen on each radio.
 	Radios func() []Radio
+	// Link says how the interface towards the Internet is.
+	Link func() Link
 	// Uplink says whether names can be asked for.
 	Uplink func() Uplink
 
@@ -78,6 +80,9 @@ type PoolUse struct {
 	Quarantined  int    `json:"quarantined"` // declined, because somebody else uses them
 }
 
+// StrangersFull reports whether the next stranger gets no address.
+func (p PoolUse) StrangersFull() bool { return p.StrangerSize > 0 && p.StrangerUsed >= p.StrangerSize }
+
 // A Radio is what was last seen on one radio.
 type Radio struct {
 	Network     string    `json:"network"`
@@ -107,6 +112,21 @@ type Station struct {
 	BitrateUp   int         `json:"bitrate_up,omitempty"`   // bit/s from it
 	BitrateDown int         `json:"bitrate_down,omitempty"` // bit/s to it
 }
+
+// A Link is the interface towards the Internet.
+type Link struct {
+	Interface string     `json:"interface"`
+	Known     bool       `json:"known"`             // it was looked at; the rest is empty until then
+	Up        bool       `json:"up"`                // nothing is missing
+	Missing   string     `json:"missing,omitempty"` // what is, in words: "no cable"
+	Do        string     `json:"do,omitempty"`      // what to do about it
+	Address   netip.Addr `json:"address,omitzero"`
+	Since     time.Time  `json:"since,omitzero"`    // when this box noticed that it is up, or down
+	Problem   string     `json:"problem,omitempty"` // why it cannot be looked at now
+}
+
+// Down reports whether nothing can get out for sure.
+func (l Link) Down() bool { return l.Known && !l.Up }
 
 // Uplink is what is known of the way out, from the names asked for.
 type Uplink struct {

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"chargegate/pkg/config"
+	"chargegate/pkg/event"
+)
+
+// regrettable has no fault and much that deserves a look.
+const regrettable = `
+[site]
+name = "Kungsgatan 12"
+inventory = "chargers.csv"
+[[network]]
+name = "P1"
+interface = "cg-p1"
+chargers = 16
+[network.radio]
+ssid = "garage-p1"
+passphrase = "file:p1.psk"
+country = "SE"
+channel = 3
+max_stations = 7
+[uplink]
+interface = "cg-up"
+[[egress.allow]]
+name = "*.core.windows.net"
+ports = [443]
+reason = "lab"
+force = true
+`
+
+func TestCheckSaysWhatTheDaemonWouldWarnOf(t *testing.T) {
+	for _, tt := range []struct {
+		name, toml, csv string
+		machine         machine
+		want            string
+	}{
+		{"all well", good, "mac;name\n60:15:92:41:00:07;P1-07\n60:15:92:41:00:08;P1-08\n", machine{[]string{"cg-p1", "cg-up"}, false},
+			`FILE: network P1 on cg-p1, 10.83.0.1/24, room for 4 chargers
+FILE: chargers.csv: 2 chargers
+FILE: no faults
+next: sudo systemctl enable --now systemd-networkd chargegate-prepare chargegate-firewall chargegated
+`},
+		{"a daemon runs, and nobody has a name", good, "mac,name\n", machine{[]string{"cg-p1", "cg-up"}, true},
+			`FILE: network P1 on cg-p1, 10.83.0.1/24, room for 4 chargers
+FILE: chargers.csv: 0 chargers
+to look at: DIR/chargers.csv names no charger; each is called by its MAC address
+    ↳ ` + event.InventoryEmpty.Advice + `
+FILE: no faults
+next: sudo systemctl restart chargegate-prepare (the chargers' names alone: sudo systemctl reload chargegated)
+`},
+		{"no inventory", strings.Replace(good, `inventory = "chargers.csv"`, "", 1), "", machine{[]string{"cg-p1", "cg-up"}, true},
+			`FILE: network P1 on cg-p1, 10.83.0.1/24, room for 4 chargers
+FILE: no inventory: each charger is called by its MAC address
+FILE: no faults
+next: sudo systemctl restart chargegate-prepare (the chargers' names alone: sudo systemctl reload chargegated)
+`},
+		{"much to look at", regrettable, "mac,name\n60:15:92:41:00:07,P1-07\n", machine{[]string{"wlan1", "eth0"}, false},
+			`FILE: network P1 on cg-p1, 10.83.0.1/26, room for 16 chargers
+FILE: chargers.csv: 1 charger
+to look at: network P1 on cg-p1 has the address 10.83.0.1/26, which was chosen
+to look at: network P1 works on channel 3, which overlaps its neighbours
+    ↳ ` + event.ConfigChannelBetween.Advice + `
+to look at: network P1 is planned for 16 chargers, but its radio holds 7
+    ↳ ` + event.ConfigRadioTooSmall.Advice + `
+to look at: everything below *.core.windows.net may be reached, because the configuration insists on it
+    ↳ ` + event.ConfigSharedNameForced.Advice + `
+to look at: cg-p1 is not there now; there are: wlan1, eth0
+to look at: cg-up is not there now; there are: wlan1, eth0
+to look at: DIR/p1.psk: the quotation marks belong to the password
+FILE: no faults
+next: sudo systemctl enable --now systemd-networkd chargegate-prepare chargegate-firewall chargegated chargegate-ap@P1
+`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := write(t, map[string]string{"chargegate.toml": tt.toml, "chargers.csv": tt.csv, "p1.psk": "\"hunter2hunter2\"\n"})
+			cfg, err := config.Load(path)
+			var out, complain bytes.Buffer
+			if code := check(cfg, err, tt.machine, &out, &complain); code != exitStopped || complain.Len() > 0 {
+				t.Errorf("exit %d, complained %q", code, complain.String())
+			}
+			want := strings.NewReplacer("FILE", path, "DIR", filepath.Dir(path)).Replace(tt.want)
+			if diff := cmp.Diff(want, out.String()); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestFileThatCannotBeReadHasNoLine(t *testing.T) {
+	for _, args := range [][]string{{"-config", "/nonexistent/x.toml"}, {"-check", "-config", "/nonexistent/x.toml"}} {
+		var complain bytes.Buffer
+		code := chargegated(t.Context(), args, io.Discard, &complain)
+		if code != exitConfig || strings.Contains(complain.String(), ":0:0") || strings.Contains(complain.String(), "?") ||
+			!strings.Contains(complain.String(), "/nonexistent/x.toml: the configuration cannot be read: no such file or directory") {
+			t.Errorf("%q: exit %d, complained %q", args, code, complain.String())
+		}
+	}
+}

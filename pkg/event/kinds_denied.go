@@ -38,7 +38,7 @@ var (
 	DeniedAddressClaimed = &Kind{
 		ID: "denied-address-claimed", Level: Warning,
 		Text:    "{CHARGER} claims {OWNER}'s address {ADDRESS}",
-		Explain: "A device said by ARP that the address is its own, while this box leased it to another. What is meant for {OWNER} may now reach that device instead, and what the device does is written down under {OWNER}'s name. It happens with a device that has a fixed address, and with one that wants to be taken for another.",
+		Explain: "A device said by ARP that the address is its own, while this box leased it to another. What is meant for the one may now reach the other instead, and what the other does is written down under the one's name. It happens with a device that has a fixed address, with one that wants to be taken for another, and where a Wi-Fi repeater puts its own MAC address on what its clients send.",
 		Advice:  "Find the device by its MAC address {MAC}. A charger with a fixed address: set it to DHCP and switch its power off and on. Anything else: take it off the network, and change the passphrase of the Wi-Fi.",
 		Every:   hour, Per: []string{"OWNER"}, Most: 30,
 	}
@@ -77,7 +77,6 @@ var (
 )
 
 var deniedKinds = []*Kind{
-	DeniedRefused, DeniedDirect, DeniedSpoofed, DeniedNoise, DeniedManyRefusals, DeniedAddressClaimed, DeniedGatewayClaimed,
-	DeniedUplink, DeniedWaiting,
-	DeniedWatching, DeniedFlood,
+	DeniedRefused, DeniedDirect, DeniedSpoofed, DeniedNoise, DeniedManyRefusals, DeniedAddressClaimed,
+	DeniedGatewayClaimed, DeniedUplink, DeniedWaiting, DeniedWatching, DeniedFlood,
 }

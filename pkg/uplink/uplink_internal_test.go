@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -113,8 +114,13 @@ func TestServe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := event.New(event.Options{Level: event.Debug, Keep: 100})
 		s := New(Config{Interface: "eth0"}, log)
-		now, fault := well, error(nil)
-		s.look = func(string) (view, error) { return now, fault }
+		type sight struct {
+			v   view
+			err error
+		}
+		var now atomic.Pointer[sight]
+		now.Store(&sight{v: well})
+		s.look = func(string) (view, error) { at := now.Load(); return at.v, at.err }
 		if s.Name() != "uplink" || s.Listen() != nil || s.State().Known {
 			t.Error("it knows something before it has looked")
 		}
@@ -126,7 +132,7 @@ func TestServe(t *testing.T) {
 		if st := s.State(); !st.Up() || st.Address != four {
 			t.Errorf("at the start: %+v", st)
 		}
-		now = unplugged
+		now.Store(&sight{v: unplugged})
 		wait(4 * time.Second)
 		if st := s.State(); st.Up() || st.Missing != "no cable" || st.Do == "" {
 			t.Errorf("the state lags behind: %+v", st)
@@ -136,9 +142,9 @@ func TestServe(t *testing.T) {
 			"# TYPE chargegate_uplink_up gauge\nchargegate_uplink_up 0\n"), "chargegate_uplink_up"); err != nil {
 			t.Error(err)
 		}
-		now = well
+		now.Store(&sight{v: well})
 		wait(20 * time.Second)
-		fault = errors.New("EPERM")
+		now.Store(&sight{err: errors.New("EPERM")})
 		wait(time.Minute)
 		if st := s.State(); !st.Up() || st.Problem != "EPERM" {
 			t.Errorf("when the kernel does not tell: %+v", st)

@@ -18,11 +18,13 @@ var (
 		ID: "dhcp-lease-renewed", Level: Debug,
 		Text:    "{CHARGER} renewed {IP} for {LEASE}",
 		Explain: "The device goes on using its address. That is done after half the lease and costs no write to the disk.",
+		Every:   minute,
 	}
 	LeaseOffered = &Kind{
 		ID: "dhcp-lease-offered", Level: Debug,
 		Text:    "{CHARGER} asked for an address and was offered {IP}",
 		Explain: "The address is kept for the device for one minute; it has to ask for it to be given it.",
+		Every:   minute,
 	}
 	LeaseReleased = &Kind{
 		ID: "dhcp-lease-released", Level: Info,

@@ -8,10 +8,13 @@ import (
 )
 
 const (
-	// everyWaiting is the time between readings while no time is given, and
-	// everyServing while it is.
-	everyWaiting = 2 * time.Second
+	// everyServing is the time between readings while time is given, everyWaiting
+	// while none is because the clock is not right yet (a charger that asks a
+	// moment too early asks again only after 15 s), and everyFailing while there
+	// are no readings to be had.
 	everyServing = 8 * time.Second
+	everyWaiting = 250 * time.Millisecond
+	everyFailing = 2 * time.Second
 	// settle is how long after a step nothing is read: longer than any request
 	// can wait (maxWait), so that those from before the step are gone.
 	settle = maxWait + 100*time.Millisecond
@@ -61,7 +64,7 @@ func (f *follower) read(ctx context.Context) time.Duration {
 	}
 	if err != nil {
 		f.failed(err)
-		return everyWaiting
+		return everyFailing
 	}
 	f.answered()
 	f.take(r)

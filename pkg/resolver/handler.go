@@ -100,6 +100,7 @@ func (s *Server) answerLookup(ctx context.Context, m *dns.Msg, q dns.Question, f
 		return nil
 	case err != nil:
 		s.count.failed.Add(1)
+		s.book.Unreachable(from, plain(q.Name)+" (its address cannot be found)", time.Now())
 		m.Rcode = dns.RcodeServerFailure
 		explain(m, dns.ExtendedErrorCodeNoReachableAuthority, "no DNS server of the uplink gave an answer")
 		return m

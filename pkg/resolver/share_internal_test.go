@@ -3,6 +3,7 @@ package resolver
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -43,5 +44,27 @@ func TestFloodOfWaitingQuestionsLeavesTheTimeAnswered(t *testing.T) {
 	}
 	if !s.waiting.enter(netip.MustParseAddr("10.83.0.18")) {
 		t.Error("another asker is kept out by the first one's questions")
+	}
+}
+
+// A charger whose questions fail asks again every few seconds: whoever looks at
+// its page must be sent to the uplink, not to the app.
+func TestNameThatCannotBeFoundIsOnTheChargersPage(t *testing.T) {
+	list, err := policy.New(policy.Zaptec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	asker, now := netip.MustParseAddr("10.83.0.17"), time.Now()
+	book := charger.NewBook(nil, nil)
+	book.Leased(charger.MAC{0x60, 0x15, 0x92, 0x41, 0, 7}, "P1", asker, true, now)
+	s := New(Config{}, list, book, nil)
+	s.memory.open()
+	defer s.memory.shut()
+	m := s.answer(t.Context(), new(dns.Msg).SetQuestion("api.zaptec.com.", dns.TypeA), asker)
+	if m == nil || m.Rcode != dns.RcodeServerFailure {
+		t.Fatalf("without an upstream: %v", m)
+	}
+	if got, want := book.All(now)[0].Unreachable, "api.zaptec.com (its address cannot be found)"; got != want {
+		t.Errorf("the page says %q, want %q", got, want)
 	}
 }

@@ -83,6 +83,12 @@ func (g *Gateway) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, name := range switches {
+		key, value, _ := strings.Cut(name, " ")
+		if err := g.Space.sysctl(key, value); err != nil {
+			return err
+		}
+	}
 	if err := g.load(ctx, files); err != nil {
 		return err
 	}
@@ -97,6 +103,14 @@ func (g *Gateway) prepare(ctx context.Context) error {
 		}
 	}
 	return g.Space.defaultRoute(uplink, RouterAddr)
+}
+
+// switches are those of systemd/sysctl.d that belong to a network namespace.
+var switches = []string{
+	"net/ipv4/ip_forward 0", "net/ipv6/conf/all/forwarding 0",
+	"net/ipv4/conf/all/accept_redirects 0", "net/ipv4/conf/all/send_redirects 0",
+	"net/ipv4/conf/all/accept_source_route 0", "net/ipv4/conf/all/route_localnet 0",
+	"net/ipv4/conf/all/arp_ignore 1", "net/ipv4/conf/all/arp_announce 2",
 }
 
 // rendered reads every file below dir, by its path there.

@@ -26,7 +26,7 @@ install:
 	@test -x bin/chargegated || { echo "run make build first, as yourself"; exit 1; }
 	install -D -t $(DESTDIR)/usr/bin bin/chargegated bin/chargegate
 	install -D -m 644 -t $(DESTDIR)/usr/lib/systemd/system systemd/*.service
-	for d in sysctl.d sysusers.d tmpfiles.d; do install -D -m 644 -t $(DESTDIR)/usr/lib/$$d systemd/$$d/*; done
+	for d in sysctl.d sysusers.d tmpfiles.d modules-load.d; do install -D -m 644 -t $(DESTDIR)/usr/lib/$$d systemd/$$d/*; done
 	for d in journald.conf.d system.conf.d; do install -D -m 644 -t $(DESTDIR)/usr/lib/systemd/$$d systemd/$$d/*; done
 	install -D -m 644 systemd/chargegate.catalog $(DESTDIR)/usr/lib/systemd/catalog/chargegate.catalog
 	install -D -m 644 -t $(DESTDIR)/usr/share/doc/chargegate README.md configs/chrony/chrony.conf docs/*.md

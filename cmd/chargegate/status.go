@@ -72,10 +72,23 @@ func (c *call) statusTable(all []status.Charger, networks []status.NetworkState)
 	heard := stations(networks)
 	tb := &table{columns: []column{{head: "NAME"}, {head: "STAGE"}, {head: "ADDRESS", rank: 1}, {head: "SIGNAL", rank: 3, right: true},
 		{head: "LAST SEEN", rank: 2, right: true}, {head: "TODAY", rank: 4, right: true}}}
-	for _, ch := range all {
+	alike := 0
+	for i, ch := range all {
 		name := cell{text: safe(ch.Name)}
 		if !ch.Known {
 			name = cell{ch.MAC.String(), faint}
+		}
+		// A cause that many share is said once, below the last of them.
+		switch alike++; {
+		case ch.Advice == "":
+			alike = 0
+		case i+1 < len(all) && all[i+1].Advice == ch.Advice:
+			ch.Advice = ""
+		case alike > 1:
+			ch.Advice = fmt.Sprintf("These %d: %s", alike, ch.Advice)
+			alike = 0
+		default:
+			alike = 0
 		}
 		tb.rows = append(tb.rows, row{cells: []cell{name, stageCell(ch.Stage), {text: addressText(ch)}, signalCell(ch, heard),
 			{text: ago(ch.LastSeenAge)}, {text: traffic(ch.UpToday + ch.DownToday)}}, notes: notes(ch)})

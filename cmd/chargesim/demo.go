@@ -43,7 +43,9 @@ func demo(ctx context.Context, args []string) error {
 	d := &demonstration{screen: newScreen(os.Stdout), until: time.Now().Add(time.Duration(*seconds) * time.Second)}
 	fmt.Println("Making a garage of network namespaces. Nothing of it is seen outside, and all of it ends with this program.")
 	habits := sim.Firmware()
-	habits.KeepAlive, habits.Pulse = 10*time.Second, 10*time.Second // so that pings are seen within the demonstration
+	// So that pings and a second call are seen within the demonstration.
+	habits.KeepAlive, habits.Pulse = 10*time.Second, 10*time.Second
+	habits.Reconnect, habits.ReconnectMax = 2*time.Second, 2*time.Second
 	starting, cancel := context.WithTimeout(ctx, bootTime)
 	defer cancel()
 	garage, err := sim.Start(starting, sim.Options{
@@ -73,15 +75,53 @@ func (d *demonstration) show(ctx context.Context) error {
 	if err := d.watchBoot(ctx); err != nil {
 		return err
 	}
-	fmt.Print("\n", sim.Sum(d.garage.Views()))
+	fmt.Printf("\nThe last of them was online %s after its power came back.\n", sim.Sum(d.garage.Views()).Percentile("online", 1).Round(time.Millisecond))
 	if err := d.misbehave(ctx); err != nil {
 		return err
 	}
-	fmt.Println("\nMeanwhile the others talk with the cloud and keep their conversations alive.")
+	if err := d.outage(ctx); err != nil {
+		return err
+	}
+	fmt.Println("\nThe chargers talk with the cloud and keep their conversations alive.")
 	if err := d.watchRest(ctx); err != nil {
 		return err
 	}
 	return d.verdict(ctx)
+}
+
+// outage takes the hub away for a moment: a technician asks why a charger is
+// offline, and everybody comes back by themselves.
+func (d *demonstration) outage(ctx context.Context) error {
+	name := d.garage.Chargers[len(d.garage.Chargers)-1].Name
+	fmt.Println("\nThe hub of the cloud goes away. Everybody who talked with it is reset at once, and calls again.")
+	d.garage.Cloud.StopHub()
+	ctx, cancel := context.WithTimeout(ctx, bootTime)
+	defer cancel()
+	for told := false; !told; {
+		text, err := d.garage.Gateway.Tool(ctx, "charger", name)
+		if err != nil {
+			return fmt.Errorf("asking why %s is offline: %w", name, err)
+		}
+		if told = strings.Contains(text, "Could not reach"); told {
+			fmt.Printf("\nWhy is %s offline?  chargegate charger %s\n\n%s", name, name, indent(text))
+		} else if !pause(ctx, 200*time.Millisecond) {
+			return fmt.Errorf("the gateway does not say why %s is offline:\n%s", name, text)
+		}
+	}
+	if err := d.garage.Cloud.StartHub(ctx); err != nil {
+		return err
+	}
+	fmt.Println("\nThe hub is back.")
+	d.screen.forget()
+	return d.watchBoot(ctx)
+}
+
+func indent(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString("  " + line)
+	}
+	return b.String()
 }
 
 // watchBoot shows the daemon's own table until everybody is online.

@@ -26,7 +26,7 @@ func newScreen(out *os.File) screen {
 }
 
 // forget begins below whatever was printed meanwhile.
-func (s *screen) forget() { s.lines, s.last = 0, "" }
+func (s *screen) forget() { s.lines = 0 }
 
 // show shows the text.
 func (s *screen) show(text string) {
@@ -43,12 +43,18 @@ func (s *screen) show(text string) {
 	s.lines, s.last = strings.Count(text, "\n"), text
 }
 
-// stages is the text without what changes every second: numbers.
+// stages is what of a status page is worth printing again: the first words of
+// each line, which are marks, names and stages, without what changes every
+// second.
 func stages(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r >= '0' && r <= '9' || r == ' ' || r == '.' {
-			return -1
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		for _, w := range words[:min(2, len(words))] {
+			b.WriteString(strings.Trim(w, "0123456789"))
+			b.WriteByte(' ')
 		}
-		return r
-	}, text)
+		b.WriteByte('\n')
+	}
+	return b.String()
 }

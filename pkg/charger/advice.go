@@ -23,33 +23,36 @@ const settling = 20 * time.Second
 // advice is the one sentence for a charger that is stuck, or "" for one that
 // is well or on its way.
 func advice(s Status, now time.Time) string {
-	if s.Stage == OK || s.Stage != Wifi && now.Sub(s.Since) < settling {
+	switch s.Stage {
+	case OK:
 		return ""
-	}
-	switch s.Stage {
 	case Wifi:
-		return "Not seen on the network. Is it powered? In the app, is Communication mode set to Wi-Fi and not to 4G or PLC (Z-15)? Is the password right?"
-	case DHCP:
-		return "Is on the Wi-Fi but has no address. If that lasts a minute, switch its power off and on: after an address conflict a charger may never ask again (F-2)."
+		return "Not seen on the network. Is it powered? In the app, is Communication mode set to Wi-Fi and not to 4G or PLC? Is the password right?"
 	}
-	if s.Refused != "" && now.Sub(s.RefusedAt) < recent {
-		return fmt.Sprintf("Was refused %s. If the charger needs it, add it under [[egress.allow]]; if not, find out what this device is.", s.Refused)
-	}
-	switch s.Stage {
-	case DNS:
-		return "Has an address but asks for no name. Give it a minute after power-up; then switch its power off and on."
-	case Time:
-		return "Knows the names but has not got the time: run chargegate doctor to see whether this box knows the time itself (Z-11)."
-	}
+	// A cause that is known needs no waiting.
 	switch {
 	case s.Unreachable != "" && now.Sub(s.FailedAt) < recent:
 		return fmt.Sprintf("Could not reach %s. It tries again by itself; chargegate doctor tells whether the uplink is at fault.", s.Unreachable)
+	case s.Refused != "" && now.Sub(s.RefusedAt) < recent:
+		return fmt.Sprintf("Was refused %s. If the charger needs it, add it under [[egress.allow]]; if not, find out what this device is.", s.Refused)
 	case s.Cut >= toldOff && now.Sub(s.CutAt) < recent:
 		return "The cloud ends its conversations within seconds: is the charger activated in the portal? If so, give Zaptec its serial number."
+	case now.Sub(s.Since) < settling:
+		return ""
+	}
+	switch s.Stage {
+	case DHCP:
+		return "Is on the Wi-Fi but has no address. If that lasts a minute, switch its power off and on at the breaker: after an address conflict a charger may never ask again."
+	case DNS:
+		return "Has an address but asks for no name. Give it a minute after power-up; then switch its power off and on at the breaker."
+	case Time:
+		return "Knows the names but has not got the time: run chargegate doctor to see whether this box knows the time itself."
+	}
+	switch {
 	case s.Sessions > 0 && s.Talked.Before(s.Since):
 		return "Has opened a conversation with the cloud, and the cloud has not answered yet."
 	case !s.Talked.IsZero() && now.Sub(s.Since) < callsAgain:
 		return "Has lost the cloud and calls again by itself within 4 minutes."
 	}
-	return "Has everything it needs but does not call the cloud. Check in the app that it is set up and that Communication mode is Wi-Fi (Z-15)."
+	return "Has everything it needs but does not call the cloud. Check in the app that it is set up and that Communication mode is Wi-Fi."
 }

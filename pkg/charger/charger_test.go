@@ -114,7 +114,7 @@ func stage(b *charger.Book, now time.Time) charger.Status { return b.All(now)[0]
 func TestDayOfACharger(t *testing.T) {
 	b, moves := climb()
 	now := start
-	if s := stage(b, now); s.Stage != charger.Wifi || !strings.Contains(s.Advice, "Z-15") {
+	if s := stage(b, now); s.Stage != charger.Wifi || !strings.Contains(s.Advice, "Communication mode") {
 		t.Errorf("before anything: %s, %q", s.Stage, s.Advice)
 	}
 	b.Associated(p107, "P1", -67, now)
@@ -308,9 +308,9 @@ func TestAdviceFitsTheTrouble(t *testing.T) {
 		do   func(b *charger.Book)
 		want string
 	}{
-		{"on the Wi-Fi without an address", func(b *charger.Book) { b.Associated(p107, "P1", -60, start) }, "F-2"},
+		{"on the Wi-Fi without an address", func(b *charger.Book) { b.Associated(p107, "P1", -60, start) }, "has no address"},
 		{"asks for no name", func(b *charger.Book) { b.Leased(p107, "P1", addr7, true, start) }, "asks for no name"},
-		{"no time", func(b *charger.Book) { b.Leased(p107, "P1", addr7, true, start); b.Resolved(addr7, start) }, "Z-11"},
+		{"no time", func(b *charger.Book) { b.Leased(p107, "P1", addr7, true, start); b.Resolved(addr7, start) }, "knows the time itself"},
 		{"does not call", func(b *charger.Book) { b.Leased(p107, "P1", addr7, true, start); b.Timed(addr7, start) }, "does not call the cloud"},
 		{"refused a name", func(b *charger.Book) {
 			b.Leased(p107, "P1", addr7, true, start)

@@ -44,7 +44,7 @@ var (
 		ID: "egress-hello-failed", Level: Info,
 		Text:    "{CHARGER} called {DST}, but its first message could not be used: {ERROR}",
 		Explain: "The charger opened a connection and then said nothing in time, hung up in the middle, or sent what cannot be understood. The connection was reset. On a weak radio link this happens to good chargers.",
-		Every:   hour, Per: []string{"DST", "ERROR"},
+		Every:   hour, Per: []string{"DST", "ERROR"}, Most: 30,
 	}
 	EgressDirectRefused = &Kind{
 		ID: "egress-direct-refused", Level: Warning,

@@ -107,13 +107,19 @@ func (f *follower) take(r reading) {
 	if r.limit > 0 {
 		limit = r.limit
 	}
-	reason := judge(r, limit, now)
+	st := f.s.now.Load()
+	until := now
+	if st.reason != "" {
+		// After its first few samples chronyd is sure of the time and not at all of
+		// the clock's speed: begin only what lasts until the next reading.
+		until = now.Add(everyServing)
+	}
+	reason := judge(r, limit, until)
 	if f.stepped && r.limit == 0 && r.refTime.Sub(f.before).Abs() < stepSize {
 		reason = unconfirmed
 	} else {
 		f.stepped = false
 	}
-	st := f.s.now.Load()
 	f.change(&state{read: r, limit: limit, drift: st.drift, reason: reason, since: st.since}, now)
 }
 

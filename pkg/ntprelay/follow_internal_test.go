@@ -106,6 +106,13 @@ func TestADayOfAClock(t *testing.T) {
 		}
 
 		chapter("booted, no source yet", time.Minute, false)
+		r.says(func() (reading, error) {
+			g := goodReading(time.Now())
+			g.growth = 0.2 // at once within 15 ms, and after the next 8 s within 1.6 s
+			return g, nil
+		})
+		chapter("chronyd's first samples: sure of the time, not of the clock's speed", time.Minute, false)
+		r.says(unsynchronised)
 		r.steps(50 * 365 * 24 * time.Hour)
 		chapter("chronyd sets the clock", time.Second, false, "ntprelay-clock-set")
 		first := time.Now()

@@ -138,6 +138,16 @@ tls_version tlsv1.2
 	return p, waitFor(ctx, "the broker to listen", p, func() bool { return c.Space.listens(netip.MustParseAddrPort(HubAddr + ":8883")) })
 }
 
+// StopHub takes the hub away: its port is closed, as when the service behind the
+// name is down.
+func (c *Cloud) StopHub() { c.Broker.Stop() }
+
+// StartHub brings the hub back.
+func (c *Cloud) StartHub(ctx context.Context) (err error) {
+	c.Broker, err = c.startBroker(ctx)
+	return err
+}
+
 // StartClock starts the time that the gateway follows. It does nothing when it
 // runs already.
 func (c *Cloud) StartClock(ctx context.Context) error {

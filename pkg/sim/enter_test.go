@@ -68,12 +68,12 @@ func TestExitCodeIsHandedOut(t *testing.T) {
 }
 
 func TestDisguise(t *testing.T) {
-	file := t.TempDir() + "/hosts"
+	file := t.TempDir() + "/passwd"
 	if err := writeFile(file, "192.0.2.1 somewhere\n"); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("/bin/sh", "-c", "cat /etc/hosts; grep CapBnd /proc/self/status")
-	d := disguise{Binds: map[string]string{"/etc/hosts": file}, Caps: daemonCaps}
+	cmd := exec.Command("/bin/sh", "-c", "cat /etc/passwd; grep CapBnd /proc/self/status")
+	d := disguise{Binds: map[string]string{"/etc/passwd": file}, Caps: daemonCaps}
 	if err := d.wear(cmd); err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestDisguise(t *testing.T) {
 	if err != nil || string(got) != want {
 		t.Errorf("the program found %q, %v, want %q", got, err, want)
 	}
-	if text, err := os.ReadFile("/etc/hosts"); err == nil && strings.Contains(string(text), "somewhere") {
+	if text, err := os.ReadFile("/etc/passwd"); err == nil && strings.Contains(string(text), "somewhere") {
 		t.Error("the file is seen by others too")
 	}
 }

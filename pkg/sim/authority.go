@@ -15,6 +15,9 @@ import (
 	"time"
 )
 
+// authorityFile is the root's certificate, as programs read it.
+const authorityFile = "ca.pem"
+
 // An Authority certifies the servers of the simulated cloud as the real ones
 // are: a root that the chargers know, an intermediate that they do not, and a
 // leaf for each server. Its keys live as long as the garage.
@@ -49,7 +52,7 @@ func newAuthority(dir string) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Authority{File: filepath.Join(dir, "ca.pem"), root: root, intermediate: between, key: key}
+	a := &Authority{File: filepath.Join(dir, authorityFile), root: root, intermediate: between, key: key}
 	return a, os.WriteFile(a.File, pemOf("CERTIFICATE", root.Raw), 0o644)
 }
 

@@ -247,7 +247,9 @@ func (g *Gateway) StartDaemon(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	cmd := exec.Command(filepath.Join(g.bin, "chargegated"), "-config", g.Config, "-state", filepath.Join(g.dir, "state"), "-run", g.run())
-	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket)
+	// The cloud's authority stands where the machine's own would, so that doctor
+	// sees what it sees on a real site.
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket, "SSL_CERT_FILE="+filepath.Join(Dir, authorityFile))
 	began := time.Now()
 	if g.Daemon, err = g.Space.launch("chargegated", cmd, disguise{Binds: g.binds, Caps: daemonCaps}); err != nil {
 		notify.Close()

@@ -29,7 +29,7 @@ install:
 	for d in sysctl.d sysusers.d tmpfiles.d modules-load.d; do install -D -m 644 -t $(DESTDIR)/usr/lib/$$d systemd/$$d/*; done
 	for d in journald.conf.d system.conf.d; do install -D -m 644 -t $(DESTDIR)/usr/lib/systemd/$$d systemd/$$d/*; done
 	install -D -m 644 systemd/chargegate.catalog $(DESTDIR)/usr/lib/systemd/catalog/chargegate.catalog
-	install -D -m 644 -t $(DESTDIR)/usr/share/doc/chargegate README.md configs/chrony/chrony.conf docs/*.md
+	install -D -m 644 -t $(DESTDIR)/usr/share/doc/chargegate README.md configs/chrony/chrony.conf systemd/kernel-clock.conf docs/*.md
 	install -d -m 750 $(DESTDIR)/etc/chargegate
 	for f in chargegate.toml chargers.csv; do \
 	  test -e $(DESTDIR)/etc/chargegate/$$f || install -m 640 configs/$$f $(DESTDIR)/etc/chargegate/$$f; done

@@ -82,8 +82,11 @@ func plain(text []byte) ([]byte, error) {
 	if len(text) > maxInventory {
 		return nil, fmt.Errorf("the file has more than %d bytes; that cannot be a list of chargers", maxInventory)
 	}
-	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) || bytes.IndexByte(text, 0) >= 0 {
+	switch zeros := bytes.Count(text, []byte{0}); {
+	case bytes.HasPrefix(text, []byte("\xff\xfe")), bytes.HasPrefix(text, []byte("\xfe\xff")), zeros > 0 && 2*zeros == len(text):
 		return nil, errors.New("the file is UTF-16; " + asUTF8)
+	case zeros > 0:
+		return nil, errors.New("the file is damaged, as after a power cut: it is not text any more; put a copy in its place")
 	}
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	first, rest, _ := bytes.Cut(text, []byte("\n"))

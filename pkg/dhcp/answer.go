@@ -48,11 +48,54 @@ type desk struct {
 	term   time.Duration
 
 	declines, bindings *limit
+	// What all clients that are not listed may do together, for a MAC is easily
+	// made up: without an inventory everybody is of these, with one the strangers.
+	nobodysDeclines                  *limit
+	unnamedBindings, strangeBindings *limit
 }
 
 func newDesk(n Network, leases *lease.Table, term time.Duration) desk {
-	return desk{Network: n, leases: leases, term: term,
-		declines: newLimit(maxDeclines, declinesEvery), bindings: newLimit(maxBindings, bindingsEvery)}
+	d := desk{Network: n, leases: leases, term: term,
+		declines: newLimit(maxDeclines, declinesEvery), bindings: newLimit(maxBindings, bindingsEvery),
+		nobodysDeclines: newLimit(maxNobodysDeclines, nobodysDeclinesEvery)}
+	for _, c := range leases.Counts(time.Now()) {
+		if c.Network == n.Name {
+			d.unnamedBindings = newLimit(perAddress*max(1, c.Size), bindingsEvery)
+			d.strangeBindings = newLimit(perAddress*max(1, c.StrangerSize), bindingsEvery)
+		}
+	}
+	return d
+}
+
+// together is the key of an allowance that clients have together.
+var together charger.MAC
+
+// mayBind says whether a client may have a new binding now.
+func (d *desk) mayBind(q query, now time.Time) bool {
+	if !d.bindings.allows(q.hw, q.listed, now) {
+		return false
+	}
+	share := d.share(q)
+	return share == nil || share.allows(together, true, now)
+}
+
+// bound notes that it had one.
+func (d *desk) bound(q query, now time.Time) {
+	d.bindings.use(q.hw, q.listed, now)
+	if share := d.share(q); share != nil {
+		share.use(together, true, now)
+	}
+}
+
+// share is what the client's kind has together; nil: it is listed.
+func (d *desk) share(q query) *limit {
+	switch {
+	case q.listed:
+		return nil
+	case q.known:
+		return d.unnamedBindings
+	}
+	return d.strangeBindings
 }
 
 // answer decides (RFC 2131, 4.3).
@@ -93,7 +136,7 @@ func (d *desk) discover(q query, now time.Time) answer {
 	return answer{
 		reply: d.lend(q, dhcpv4.MessageTypeOffer, addr),
 		learn: asked,
-		kind:  event.LeaseOffered, fields: []event.Field{event.IP(addr), event.F("HOSTNAME", q.HostName())},
+		kind:  event.LeaseOffered, crowd: true, fields: []event.Field{event.IP(addr), event.F("HOSTNAME", q.HostName())},
 	}
 }
 
@@ -131,7 +174,7 @@ func forgery(q query) answer {
 // that we know nothing of is free. So we answer where RFC 2131, 4.3.2, would have
 // a server that shares the network be silent.
 func (d *desk) grant(q query, addr netip.Addr, starting bool, now time.Time) answer {
-	if b, had := d.leases.Lookup(d.Name, q.hw); (!had || b.Addr != addr) && !d.bindings.allows(q.hw, q.listed, now) {
+	if b, had := d.leases.Lookup(d.Name, q.hw); (!had || b.Addr != addr) && !d.mayBind(q, now) {
 		return answer{drop: bindingsTooMany, kind: event.BindingsTooMany, crowd: true}
 	}
 	g, err := d.leases.Bind(lease.Claim{Network: d.Name, HW: q.hw, Known: q.known, Host: q.HostName(), Term: d.term}, addr, now)
@@ -147,7 +190,7 @@ func (d *desk) grant(q query, addr netip.Addr, starting bool, now time.Time) ans
 	}
 	switch {
 	case g.New:
-		d.bindings.use(q.hw, q.listed, now)
+		d.bound(q, now)
 		a.kind = event.LeaseGranted
 	case starting || g.First:
 		a.kind = event.LeaseKept
@@ -185,7 +228,7 @@ func (d *desk) decline(q query, now time.Time) answer {
 	if q.server.IsValid() && q.server != d.Gateway.Addr() {
 		return answer{drop: foreignServer}
 	}
-	if !d.declines.allows(q.hw, q.listed, now) {
+	if !d.declines.allows(q.hw, q.listed, now) || !q.listed && !d.nobodysDeclines.allows(together, true, now) {
 		return answer{drop: declinesTooMany, kind: event.DeclineIgnored, crowd: true, fields: []event.Field{event.IP(q.wants)}}
 	}
 	ticket, ok := d.leases.Decline(d.Name, q.hw, q.wants, now)
@@ -193,6 +236,9 @@ func (d *desk) decline(q query, now time.Time) answer {
 		return answer{drop: notOurs}
 	}
 	d.declines.use(q.hw, q.listed, now)
+	if !q.listed {
+		d.nobodysDeclines.use(together, true, now)
+	}
 	return answer{ticket: ticket, learn: unleased, kind: event.LeaseDeclined, crowd: true, fields: []event.Field{event.IP(q.wants)}}
 }
 

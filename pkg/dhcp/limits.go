@@ -18,6 +18,14 @@ const (
 	// each DECLINE that is believed; renewals, repeats and restarts are not new.
 	maxBindings   = maxDeclines + 3
 	bindingsEvery = 20 * time.Second
+	// perAddress is how many new bindings all clients that are not listed get at
+	// once for each address that is kept for them, so that a whole garage without
+	// an inventory comes online in one go (F-1); after that one every
+	// bindingsEvery, together.
+	perAddress = 2
+	// maxNobodysDeclines and nobodysDeclinesEvery are the same for their DECLINEs.
+	maxNobodysDeclines   = 12
+	nobodysDeclinesEvery = 10 * time.Minute
 	// maxClients bounds how many clients a limit remembers: a network's chargers
 	// several times over.
 	maxClients = 4096

@@ -109,6 +109,7 @@ func TestWhenAllAddressesWereDeclinedAChargerStillGetsOne(t *testing.T) {
 	t.Parallel()
 	d := aDesk(t)
 	size := d.leases.Counts(epoch)[0].Size
+	d.nobodysDeclines = newLimit(size, time.Hour) // as if it had taken them hours
 	for n := range size {
 		offer := ask(t, d, true, lwip(dhcpv4.MessageTypeDiscover, numbered(n))).reply
 		ask(t, d, true, lwip(dhcpv4.MessageTypeDecline, numbered(n), wants(offer.YourIPAddr.String())))
@@ -171,8 +172,55 @@ func TestNewBindingsAreFewForEachDevice(t *testing.T) {
 		ask(t, d, false, lwip(dhcpv4.MessageTypeRelease, hw, has(join(hw))))
 		d.leases.Forgo("P1", hw)
 	}
-	if granted, refused := said[event.LeaseGranted.ID], said[event.BindingsTooMany.ID]; granted != 2*maxBindings || refused < 100 {
+	left := perAddress*lease.Strangers - (lease.Strangers - 1) // of what all strangers have together
+	if granted, refused := said[event.LeaseGranted.ID], said[event.BindingsTooMany.ID]; granted != min(2*maxBindings, left) || refused < 100 {
 		t.Errorf("said: %v", said)
+	}
+}
+
+// A MAC is easily made up: whoever uses a new one for each message must neither
+// wear out the disk nor keep a charger of the inventory from its address.
+func TestMadeUpMACsShareWhatTheyMayCost(t *testing.T) {
+	t.Parallel()
+	for _, known := range []bool{true, false} { // without an inventory, and with one
+		d := aDesk(t)
+		count := d.leases.Counts(epoch)[0]
+		want := perAddress * count.StrangerSize
+		if known {
+			want = perAddress * count.Size
+		}
+		granted, declined := 0, 0
+		for n := range 2000 {
+			hw := numbered(n)
+			offer := ask(t, d, known, lwip(dhcpv4.MessageTypeDiscover, hw)).reply
+			if offer == nil {
+				continue
+			}
+			addr := offer.YourIPAddr.String()
+			if a := ask(t, d, known, lwip(dhcpv4.MessageTypeRequest, hw, wants(addr), toServer("10.83.0.1"))); a.kind == event.LeaseGranted {
+				granted++
+			}
+			if a := ask(t, d, known, lwip(dhcpv4.MessageTypeDecline, hw, wants(addr))); a.kind == event.LeaseDeclined {
+				declined++
+			}
+		}
+		if granted == 0 || granted > want || declined == 0 || declined > maxNobodysDeclines {
+			t.Errorf("known %v: %d bindings and %d DECLINEs, want at most %d and %d", known, granted, declined, want, maxNobodysDeclines)
+		}
+		if known {
+			continue // there is no inventory to name anybody
+		}
+		q, drop := parse(lwip(dhcpv4.MessageTypeDiscover, client).ToBytes(), d.Network)
+		q.known, q.listed = true, true
+		offer := d.answer(q, epoch)
+		if drop != fine || offer.reply == nil {
+			t.Fatalf("known %v: a charger of the inventory is offered nothing", known)
+		}
+		q, _ = parse(lwip(dhcpv4.MessageTypeRequest, client, wants(offer.reply.YourIPAddr.String()), toServer("10.83.0.1")).ToBytes(), d.Network)
+		q.known, q.listed = true, true
+		if a := d.answer(q, epoch); a.kind != event.LeaseGranted {
+			t.Errorf("known %v: a charger of the inventory got %+v", known, look(a))
+		}
 	}
 }
 

@@ -110,7 +110,7 @@ var switches = []string{
 	"net/ipv4/ip_forward 0", "net/ipv6/conf/all/forwarding 0",
 	"net/ipv4/conf/all/accept_redirects 0", "net/ipv4/conf/all/send_redirects 0",
 	"net/ipv4/conf/all/accept_source_route 0", "net/ipv4/conf/all/route_localnet 0",
-	"net/ipv4/conf/all/arp_ignore 1", "net/ipv4/conf/all/arp_announce 2",
+	"net/ipv4/conf/all/arp_ignore 1", "net/ipv4/conf/all/arp_announce 2", "net/ipv4/icmp_ratelimit 0",
 }
 
 // rendered reads every file below dir, by its path there.

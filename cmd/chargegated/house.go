@@ -33,21 +33,22 @@ import (
 
 // A house is everything that one configuration makes of the daemon.
 type house struct {
-	began    time.Time
-	cfg      *config.Config // what the house was built from
-	taken    *config.Config // what is in force since the last reload
-	options  options
-	log      *event.Log
-	flush    func()
-	book     *charger.Book
-	list     *policy.List
-	leases   *lease.Table
-	store    *handover.Store
-	names    *resolver.Server
-	clock    *ntprelay.Server
-	radio    *radio.Server
-	wire     *uplink.Server
-	services []run.Service
+	began     time.Time
+	cfg       *config.Config // what the house was built from
+	taken     *config.Config // what is in force since the last reload
+	options   options
+	log       *event.Log
+	flush     func()
+	book      *charger.Book
+	list      *policy.List
+	leases    *lease.Table
+	store     *handover.Store
+	addresses *dhcp.Server
+	names     *resolver.Server
+	clock     *ntprelay.Server
+	radio     *radio.Server
+	wire      *uplink.Server
+	services  []run.Service
 }
 
 // open builds the house. It takes what is on disk, and no socket yet. Whatever
@@ -97,17 +98,17 @@ func (h *house) furnish() error {
 	cfg.DHCP.LockDir = o.run
 	cfg.Status.Socket = filepath.Join(o.run, "status.sock")
 
-	addresses := dhcp.New(cfg.DHCP, h.leases, h.book, log)
+	h.addresses = dhcp.New(cfg.DHCP, h.leases, h.book, log)
 	h.names = resolver.New(cfg.DNS, h.list, h.book, log)
 	h.clock = ntprelay.New(cfg.NTP, h.book, log)
 	porter := egress.New(cfg.Egress, h.list, h.names, h.book, h.store, log)
 	firewall := denied.New(cfg.Denied, h.book, log)
 	h.radio = radio.New(cfg.Radio, h.book, log)
 	h.wire = uplink.New(uplink.Config{Interface: cfg.Uplink.Interface}, log)
-	collectors := []prometheus.Collector{addresses, h.names, h.clock, porter, firewall, h.radio, h.wire}
+	collectors := []prometheus.Collector{h.addresses, h.names, h.clock, porter, firewall, h.radio, h.wire}
 	board := status.New(cfg.Status, h.sources(collectors), log)
 
-	h.services = []run.Service{addresses, h.names, h.clock, porter, firewall, h.radio, h.wire, board, told, &reloader{house: h}}
+	h.services = []run.Service{h.addresses, h.names, h.clock, porter, firewall, h.radio, h.wire, board, told, &reloader{house: h}}
 	return nil
 }
 

@@ -89,6 +89,17 @@ func New(cfg Config, leases *lease.Table, book *charger.Book, log *event.Log) *S
 	return s
 }
 
+// Serves says whether addresses can be given on a network: whether its
+// interface is there.
+func (s *Server) Serves(network string) bool {
+	for _, l := range s.links {
+		if l.Name == network {
+			return l.current() != nil
+		}
+	}
+	return false
+}
+
 // Name is "dhcp".
 func (s *Server) Name() string { return "dhcp" }
 

@@ -47,8 +47,9 @@ const (
 // A NetworkState is one charger network, as it is configured and as it is.
 type NetworkState struct {
 	Network
-	Pool  *PoolUse `json:"pool,omitempty"`
-	Radio *Radio   `json:"radio,omitempty"` // absent where an external access point hangs on it
+	Missing bool     `json:"interface_missing"` // nobody on it can be served
+	Pool    *PoolUse `json:"pool,omitempty"`
+	Radio   *Radio   `json:"radio,omitempty"` // absent where an external access point hangs on it
 }
 
 // Chargers is the answer of /v1/chargers.

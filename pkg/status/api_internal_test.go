@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,26 @@ import (
 	"chargegate/pkg/charger"
 	"chargegate/pkg/event"
 )
+
+func TestNetworkWithoutItsInterfaceIsTold(t *testing.T) {
+	t.Parallel()
+	h := newHouse(twoChargers())
+	h.src.Serves = func(network string) bool { return network != "P1" }
+	server := h.open(t)
+	var got Status
+	if code := server.get("/v1/status", &got); code != http.StatusOK {
+		t.Fatalf("answered %d", code)
+	}
+	want := Trouble{About: AboutNetwork + "P1", Do: missingAdvice, Text: "P1: there is no interface wlan0, so nobody on it is served."}
+	if !got.Networks[0].Missing || len(got.Troubles) == 0 || got.Troubles[0] != want {
+		t.Errorf("troubles %+v", got.Troubles)
+	}
+	var doctor Doctor
+	server.get("/v1/doctor", &doctor)
+	if !slices.ContainsFunc(doctor.Checks, func(c Check) bool { return c.Name == "network P1" && c.Result == Fail }) {
+		t.Errorf("doctor does not name it: %+v", doctor.Checks)
+	}
+}
 
 func TestStatus(t *testing.T) {
 	t.Parallel()

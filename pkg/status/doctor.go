@@ -205,6 +205,9 @@ func (s *Server) inwards(now time.Time) []examination {
 	st := s.status(now)
 	var list []examination
 	for _, n := range st.Networks {
+		if n.Missing {
+			list = append(list, known("network "+n.Name, checkInterface(n)))
+		}
 		if n.Pool != nil {
 			list = append(list, known("addresses "+n.Name, checkPool(*n.Pool)))
 		}

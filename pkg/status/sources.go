@@ -29,6 +29,8 @@ type Sources struct {
 	Networks []Network
 	// Clock says whether this box knows the time (Z-11).
 	Clock func() Clock
+	// Serves says whether a network's interface is there; nil: they all are.
+	Serves func(network string) bool
 	// Pools say how full each network is.
 	Pools func(now time.Time) []PoolUse
 	// Radios are what was last seen on each radio.

@@ -125,7 +125,7 @@ func (h *house) serve(ctx context.Context) error {
 		h.log.Say(event.DaemonFailed, event.Err(err))
 	}
 	if closing := h.leases.Close(); closing != nil {
-		err = errors.Join(err, fmt.Errorf("closing the leases: %w", closing))
+		h.log.Say(event.LeaseStorageFailed, event.Err(closing))
 	}
 	h.log.Say(event.DaemonStopped, event.F("UPTIME", time.Since(h.began)))
 	return err

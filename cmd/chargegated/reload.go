@@ -53,13 +53,13 @@ func (h *house) reload() {
 	}
 	live, _ := h.taken.Diff(next)
 	_, restart := h.cfg.Diff(next)
-	inventory := h.inventory(next, h.book.Inventory(""))
-	if inventory != nil {
-		h.book.Replace(inventory)
-	}
 	if err := h.list.Replace(h.cfg.Takeover(next)); err != nil {
 		h.log.Say(event.DaemonReloadFailed, event.Err(err))
 		return
+	}
+	inventory := h.inventory(next, h.book.Inventory(""))
+	if inventory != nil {
+		h.book.Replace(inventory)
 	}
 	h.radio.SetThresholds(next.Radio.Warn, next.Radio.Minimum, next.Radio.Critical)
 	h.log.SetLevel(next.Log.Level)

@@ -20,7 +20,7 @@ var (
 	}
 	DaemonStopping = &Kind{
 		ID: "daemon-stopping", Level: Info,
-		Text:    "stopping: {REASON}",
+		Text:    "stopping, as it was asked to",
 		Explain: "The daemon was asked to stop and closes what is open. It has five seconds.",
 	}
 	DaemonStopped = &Kind{

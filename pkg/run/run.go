@@ -85,6 +85,7 @@ func All(ctx context.Context, o Options, services ...Service) error {
 	if every > 0 && o.Alive != nil {
 		services = append(services, &watchdog{every: every / 3, alive: o.Alive, status: o.Status, notify: o.Notify, log: o.Log})
 	}
+	services = append(services, &farewell{log: o.Log})
 	house := suture.New("chargegate", suture.Spec{
 		EventHook:        func(suture.Event) {}, // supervised says it, in our own words
 		FailureThreshold: 1 << 20,               // supervised decides when enough is enough
@@ -155,6 +156,18 @@ func (s *supervised) Serve(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	return err
+}
+
+// farewell says that the daemon was asked to stop, as soon as it was.
+type farewell struct{ log *event.Log }
+
+func (f *farewell) Name() string  { return "farewell" }
+func (f *farewell) Listen() error { return nil }
+
+func (f *farewell) Serve(ctx context.Context) error {
+	<-ctx.Done()
+	f.log.Say(event.DaemonStopping)
+	return nil
 }
 
 // guarded turns a panic of the service's own goroutine into an error.

@@ -14,6 +14,9 @@ GO      ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 export CGO_ENABLED ?= 0
+# nft, ip and the servers live where an ordinary user's path may not lead: a test
+# that does not find them would pass itself over.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 .PHONY: build install demo test bench lint golden clean
 
@@ -36,6 +39,7 @@ install:
 ifeq ($(DESTDIR),)
 	systemd-sysusers && systemd-tmpfiles --create chargegate.conf && systemctl daemon-reload
 	chgrp -R chargegate /etc/chargegate
+	-modprobe nf_conntrack
 	sysctl -q --system
 	journalctl --update-catalog
 endif

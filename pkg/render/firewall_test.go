@@ -28,7 +28,10 @@ func apart(t *testing.T) bool {
 	if os.Getenv(inside) == t.Name() {
 		return true
 	}
-	args := []string{"--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"}
+	args := []string{"--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"}
+	if os.Getuid() != 0 { // root needs no user namespace, and within a chroot may not make one
+		args = append(args, "--user", "--map-root-user")
+	}
 	for _, tool := range []string{"unshare", "nft", "ip"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("without %s there is nothing to try: %v", tool, err)

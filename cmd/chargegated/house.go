@@ -88,7 +88,7 @@ func (h *house) furnish() error {
 		return fmt.Errorf("reading the rules: %w", err)
 	}
 	var found lease.Report
-	if h.leases, found, err = lease.Open(filepath.Join(o.state, "leases"), cfg.Pools, h.began); err != nil {
+	if h.leases, found, err = lease.Open(filepath.Join(o.state, "leases"), cfg.Pools, nil, h.began); err != nil {
 		return err
 	}
 	dhcp.SayFound(found, log)

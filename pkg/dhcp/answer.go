@@ -177,7 +177,7 @@ func (d *desk) grant(q query, addr netip.Addr, starting bool, now time.Time) ans
 	if b, had := d.leases.Lookup(d.Name, q.hw); (!had || b.Addr != addr) && !d.mayBind(q, now) {
 		return answer{drop: bindingsTooMany, kind: event.BindingsTooMany, crowd: true}
 	}
-	g, err := d.leases.Bind(lease.Claim{Network: d.Name, HW: q.hw, Known: q.known, Host: q.HostName(), Term: d.term}, addr, now)
+	g, err := d.leases.Bind(lease.Claim{Network: d.Name, HW: q.hw, Known: q.known, Host: q.HostName(), Term: d.term, Starting: starting}, addr, now)
 	if err != nil {
 		return d.refuse(q, addr, err)
 	}
@@ -231,7 +231,7 @@ func (d *desk) decline(q query, now time.Time) answer {
 	if !d.declines.allows(q.hw, q.listed, now) || !q.listed && !d.nobodysDeclines.allows(together, true, now) {
 		return answer{drop: declinesTooMany, kind: event.DeclineIgnored, crowd: true, fields: []event.Field{event.IP(q.wants)}}
 	}
-	ticket, ok := d.leases.Decline(d.Name, q.hw, q.wants, now)
+	ticket, _, ok := d.leases.Decline(d.Name, q.hw, q.wants, now)
 	if !ok {
 		return answer{drop: notOurs}
 	}

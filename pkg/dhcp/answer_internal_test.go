@@ -32,7 +32,7 @@ func aDesk(t testing.TB) *desk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	leases, report, err := lease.Open(t.TempDir(), []lease.Pool{p}, epoch)
+	leases, report, err := lease.Open(t.TempDir(), []lease.Pool{p}, nil, epoch)
 	if err != nil || report.Storage != nil {
 		t.Fatal(err, report.Storage)
 	}

@@ -110,7 +110,7 @@ func newGarage(t *testing.T) *garage {
 		t.Fatal(err)
 	}
 	g := &garage{T: t, dir: t.TempDir(), pools: []lease.Pool{p}, heard: make(chan event.Record, 10_000), book: charger.NewBook(nil, nil)}
-	if g.leases, _, err = lease.Open(g.dir, g.pools, time.Now()); err != nil {
+	if g.leases, _, err = lease.Open(g.dir, g.pools, nil, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { g.leases.Close() })
@@ -333,7 +333,7 @@ func TestTheWholeGarageComesBackAtOnce(t *testing.T) {
 		}
 		given[addr] = hw
 	}
-	again, report, err := lease.Open(clone(t, g.dir), g.pools, time.Now())
+	again, report, err := lease.Open(clone(t, g.dir), g.pools, nil, time.Now())
 	if err != nil || report.Bindings != chargers || len(report.Faults) > 0 {
 		t.Errorf("on disk: %+v, %v", report, err)
 	}
@@ -430,7 +430,7 @@ func TestListenFailsWithoutPermission(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	leases, _, err := lease.Open(t.TempDir(), []lease.Pool{p}, time.Now())
+	leases, _, err := lease.Open(t.TempDir(), []lease.Pool{p}, nil, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ func decline(t *testing.T, table *lease.Table, n int, known bool, now time.Time)
 	if err != nil {
 		t.Fatalf("offering to %d: %v", n, err)
 	}
-	if _, ok := table.Decline("P1", mac(n), addr, now); !ok {
+	if _, _, ok := table.Decline("P1", mac(n), addr, now); !ok {
 		t.Fatalf("%d could not decline %s", n, addr)
 	}
 	return addr

@@ -8,6 +8,10 @@
 // is a journal of records with a length and a checksum each, and a snapshot
 // that shortens it (see files.go).
 //
+// An address that was reserved for a MAC is that MAC's alone. An address that
+// somebody was seen with who does not have it from here is offered to nobody
+// else (F-2); see neighbours.go.
+//
 // Lifetimes are monotonic (F-12): after a start every binding is good for one
 // whole lease, because nobody knows how long the power was off.
 //
@@ -59,6 +63,9 @@ type Claim struct {
 	Host string
 	// Term is how long the address is promised, more than 0 and at most MaxTerm.
 	Term time.Duration
+	// Starting says that the client does not use the address yet: it was just
+	// offered it (SELECTING) or remembers it (INIT-REBOOT). One that renews uses it.
+	Starting bool
 }
 
 // A Binding is an address that was promised to somebody.
@@ -103,6 +110,12 @@ type Count struct {
 	Size, Used, StrangerSize, StrangerUsed int
 	// Quarantined counts the addresses that were declined within the last hour.
 	Quarantined int
+	// InUse counts the addresses that somebody was seen with who does not have
+	// them from here.
+	InUse int
+	// Reserved counts the addresses that are kept for one MAC each. Those within
+	// the ranges are part of Size and StrangerSize.
+	Reserved int
 }
 
 // refused is an ErrRefused with its reason.

@@ -15,6 +15,8 @@ type model struct {
 	bound   map[netip.Addr]promised
 	offered map[netip.Addr]promised
 	bans    map[netip.Addr]time.Time
+	used    map[netip.Addr]promised // who was seen with it
+	kept    map[netip.Addr]promised // reservations
 }
 
 type promised struct {
@@ -24,7 +26,8 @@ type promised struct {
 }
 
 func newModel() *model {
-	m := &model{pools: map[string]Pool{}, bound: map[netip.Addr]promised{}, offered: map[netip.Addr]promised{}, bans: map[netip.Addr]time.Time{}}
+	m := &model{pools: map[string]Pool{}, bound: map[netip.Addr]promised{}, offered: map[netip.Addr]promised{}, bans: map[netip.Addr]time.Time{},
+		used: map[netip.Addr]promised{}, kept: map[netip.Addr]promised{}}
 	for _, p := range testPools() {
 		m.pools[p.Network] = p
 	}
@@ -35,6 +38,22 @@ func newModel() *model {
 func (m *model) free(addr netip.Addr, hw [6]byte, now time.Time) bool {
 	b, o := m.bound[addr], m.offered[addr]
 	return (!now.Before(b.until) || b.hw == hw) && (!now.Before(o.until) || o.hw == hw)
+}
+
+// seen says whether somebody else than hw was seen with addr.
+func (m *model) seen(addr netip.Addr, hw [6]byte, now time.Time) bool {
+	u := m.used[addr]
+	return now.Before(u.until) && u.hw != hw
+}
+
+// keptFor returns what is reserved for hw on a network.
+func (m *model) keptFor(network string, hw [6]byte) netip.Addr {
+	for addr, k := range m.kept {
+		if k.network == network && k.hw == hw {
+			return addr
+		}
+	}
+	return netip.Addr{}
 }
 
 // banned says whether addr is in quarantine and was not offered to hw in spite
@@ -55,6 +74,9 @@ func (m *model) has(network string, hw [6]byte) (netip.Addr, promised) {
 }
 
 func (m *model) inRange(addr netip.Addr, c Claim) bool {
+	if k, ok := m.kept[addr]; ok {
+		return k.network == c.Network && k.hw == c.HW
+	}
 	p := m.pools[c.Network]
 	first, last := p.First, p.Last
 	if !c.Known {
@@ -71,11 +93,13 @@ func (m *model) none(c Claim, now time.Time) bool { return !m.some(c, now, false
 func (m *model) some(c Claim, now time.Time, bans bool) bool {
 	p := m.pools[c.Network]
 	for a := p.First; a.Compare(p.LastStranger) <= 0; a = a.Next() {
-		if m.inRange(a, c) && m.free(a, c.HW, now) && (bans || !m.banned(a, c.HW, now)) {
+		_, kept := m.kept[a]
+		if !kept && m.inRange(a, c) && m.free(a, c.HW, now) && !m.seen(a, c.HW, now) && (bans || !m.banned(a, c.HW, now)) {
 			return true
 		}
 	}
-	return false
+	a := m.keptFor(c.Network, c.HW)
+	return a.IsValid() && m.free(a, c.HW, now) && !m.seen(a, c.HW, now) && !m.banned(a, c.HW, now)
 }
 
 func (m *model) bind(c Claim, addr netip.Addr, now time.Time) {
@@ -129,7 +153,13 @@ func TestTheTableKeepsItsPromisesThroughRandomLives(t *testing.T) {
 func (tr *trial) step() {
 	tr.now = tr.now.Add(time.Duration(tr.rnd.IntN(20)) * time.Second)
 	c := claimOf([]string{"P1", "P2"}[tr.rnd.IntN(2)], tr.rnd.IntN(60))
-	switch tr.rnd.IntN(20) {
+	switch tr.rnd.IntN(24) {
+	case 20, 21:
+		tr.overhear(c, tr.anywhere(c.Network))
+	case 22:
+		tr.probe(c.Network)
+	case 23:
+		tr.reserve(c)
 	case 0:
 		tr.release(c)
 	case 1:
@@ -170,8 +200,16 @@ func (tr *trial) join(c Claim) {
 	if !tr.inRange(addr, c) || !tr.free(addr, c.HW, tr.now) {
 		tr.Errorf("%x (known %v) was offered %s, which is not free for it: bound %+v, offered %+v, banned until %s, now %s", c.HW, c.Known, addr, tr.bound[addr], tr.offered[addr], tr.bans[addr], tr.now)
 	}
-	if old, b := tr.has(c.Network, c.HW); tr.now.Before(b.until) && tr.inRange(old, c) && old != addr {
+	if tr.seen(addr, c.HW, tr.now) {
+		tr.Errorf("%x was offered %s, which %x was seen with", c.HW, addr, tr.used[addr].hw)
+	}
+	old, b := tr.has(c.Network, c.HW)
+	kept := tr.keptFor(c.Network, c.HW)
+	if tr.now.Before(b.until) && tr.inRange(old, c) && !tr.seen(old, c.HW, tr.now) && old != addr && addr != kept {
 		tr.Errorf("%x has %s and was offered %s", c.HW, old, addr)
+	}
+	if kept.IsValid() && kept != addr && tr.free(kept, c.HW, tr.now) && !tr.seen(kept, c.HW, tr.now) && !tr.now.Before(tr.bans[kept]) {
+		tr.Errorf("%s is reserved for %x, and it was offered %s", kept, c.HW, addr)
 	}
 	if tr.banned(addr, c.HW, tr.now) && !tr.none(c, tr.now) {
 		tr.Errorf("%x was offered %s, which is in quarantine, and another was free", c.HW, addr)
@@ -186,21 +224,146 @@ func (tr *trial) bindTo(c Claim, addr netip.Addr) {
 	old, b := tr.has(c.Network, c.HW)
 	mine := old == addr && tr.now.Before(b.until)
 	o := tr.offered[addr]
-	offered := o.hw == c.HW && o.network == c.Network && tr.now.Before(o.until) && tr.inRange(addr, c) && tr.free(addr, c.HW, tr.now)
+	c.Starting = tr.rnd.IntN(2) == 0
+	seen := tr.seen(addr, c.HW, tr.now)
+	offered := o.hw == c.HW && o.network == c.Network && tr.now.Before(o.until) && tr.inRange(addr, c) && tr.free(addr, c.HW, tr.now) && !seen
+	kept, keptElse := tr.keptFor(c.Network, c.HW), tr.kept[addr]
+	moves := mine && (!tr.inRange(addr, c) || kept.IsValid() && kept != addr || keptElse.network != "" && keptElse.hw != c.HW)
+	if mine && c.Starting && seen {
+		mine = false // it has to ask for another one
+	}
 	_, err := tr.table.Grant(c, addr, tr.now)
 	switch {
 	case err == nil && !mine && !(tr.inRange(addr, c) || old == addr):
 		tr.Errorf("%x (known %v) was given %s, which is not of its range", c.HW, c.Known, addr)
+	case err == nil && seen && (c.Starting || !mine):
+		tr.Errorf("%x was given %s, which %x was seen with", c.HW, addr, tr.used[addr].hw)
 	case err == nil && (!tr.free(addr, c.HW, tr.now) || !mine && tr.banned(addr, c.HW, tr.now)):
 		tr.Errorf("%x was given %s, which is not free for it", c.HW, addr)
-	case err != nil && (mine || offered):
+	case err != nil && (mine || offered) && !moves:
 		tr.Errorf("%x was refused %s, which it had or was offered: %v", c.HW, addr, err)
 	case err != nil && !errors.Is(err, ErrRefused):
 		tr.Error(err)
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		tr.bind(c, addr, tr.now)
+	case moves: // the place that it is to move to is held for it
+		for a := range tr.pools[c.Network].tried() {
+			if s := tr.table.at[a]; s != nil && s.heldFor(c.HW, tr.now) {
+				tr.offer(c, a, tr.now)
+			}
+		}
 	}
+}
+
+// tried are the addresses that the model's networks use.
+func (p Pool) tried() map[netip.Addr]bool {
+	all := map[netip.Addr]bool{}
+	a := p.Gateway.Masked().Addr()
+	for range 72 {
+		all[a] = true
+		a = a.Next()
+	}
+	return all
+}
+
+// overhear lets a device be seen with an address, and checks what is made of it.
+func (tr *trial) overhear(c Claim, addr netip.Addr) {
+	b, o, u := tr.bound[addr], tr.offered[addr], tr.used[addr]
+	owner := b.hw == c.HW && b.network != "" || o.hw == c.HW && tr.now.Before(o.until)
+	live := tr.now.Before(b.until)
+	sighting, whose := tr.table.Seen(c.Network, addr, c.HW, tr.now)
+	given := tr.table.at[addr] != nil
+	his, all := 0, 0
+	for _, other := range tr.used {
+		if other.network == c.Network && tr.now.Before(other.until) {
+			all++
+			if other.hw == c.HW {
+				his++
+			}
+		}
+	}
+	size := 0
+	for range tr.table.networks[c.Network].all() {
+		size++
+	}
+	again := tr.now.Before(u.until) && u.hw == c.HW
+	believed := again || his < maxUsed && all < size/4
+	want := Squatter
+	switch {
+	case !given:
+		want = Elsewhere
+	case owner:
+		want = Owner
+	case live:
+		want = Intruder
+	case !believed:
+		want = Doubted
+	case again:
+		want = KnownSquatter
+	}
+	if sighting != want || want == Intruder && whose != b.hw {
+		tr.Errorf("%x was seen with %s: %d of %x, want %d of %x", c.HW, addr, sighting, whose, want, b.hw)
+	}
+	if want != Elsewhere && want != Owner && believed {
+		tr.used[addr] = promised{c.Network, c.HW, tr.now.Add(usedFor)}
+	}
+}
+
+// probe asks about the next address; half of those who use one answer.
+func (tr *trial) probe(network string) {
+	addr, due := tr.table.NextProbe(network, tr.now)
+	if !addr.IsValid() {
+		if !due.After(tr.now) {
+			tr.Errorf("nothing to ask about at %s, but due at %s", tr.now, due)
+		}
+		return
+	}
+	if b := tr.bound[addr]; tr.now.Before(b.until) {
+		tr.Errorf("it is to be asked who uses %s, which is %x's", addr, b.hw)
+	}
+	tr.now = tr.now.Add(time.Second)
+	if u := tr.used[addr]; tr.now.Before(u.until) && tr.rnd.IntN(2) == 0 {
+		tr.overhear(Claim{Network: network, HW: u.hw}, addr)
+	} else {
+		delete(tr.used, addr)
+	}
+	tr.table.Silent(network, addr, tr.now)
+}
+
+// reserve keeps an address for a client, or drops the client's reservation.
+func (tr *trial) reserve(c Claim) {
+	old := tr.keptFor(c.Network, c.HW)
+	delete(tr.kept, old)
+	addr := tr.anywhere(c.Network)
+	if _, taken := tr.kept[addr]; !taken && !old.IsValid() && len(tr.kept) < 12 && tr.table.networks[c.Network].possible(addr) {
+		tr.kept[addr] = promised{network: c.Network, hw: c.HW}
+	}
+	tr.table.Reserve(tr.reservations())
+	for addr := range tr.used {
+		if tr.table.at[addr] == nil {
+			delete(tr.used, addr)
+		}
+	}
+	for addr := range tr.bans {
+		if tr.table.at[addr] == nil {
+			delete(tr.bans, addr)
+		}
+	}
+	for addr := range tr.offered {
+		if tr.table.at[addr] == nil {
+			delete(tr.offered, addr)
+		}
+	}
+}
+
+func (m *model) reservations() []Reservation {
+	var all []Reservation
+	for addr, k := range m.kept {
+		all = append(all, Reservation{Network: k.network, HW: k.hw, Addr: addr})
+	}
+	return all
 }
 
 func (tr *trial) release(c Claim) {
@@ -215,7 +378,7 @@ func (tr *trial) release(c Claim) {
 
 func (tr *trial) decline(c Claim) {
 	addr, b := tr.has(c.Network, c.HW)
-	if _, ok := tr.table.Decline(c.Network, c.HW, addr, tr.now); ok {
+	if _, _, ok := tr.table.Decline(c.Network, c.HW, addr, tr.now); ok {
 		delete(tr.bound, addr)
 		delete(tr.offered, addr)
 		for a, o := range tr.offered { // whoever declines starts anew
@@ -239,11 +402,17 @@ func (tr *trial) restart() {
 	if err != nil {
 		tr.Fatal(err)
 	}
+	table.Reserve(tr.reservations())
 	if report := table.recover(tr.disk, 4000, tr.now); report.Storage != nil || len(report.Faults) > 0 {
 		tr.Errorf("%+v", report)
 	}
 	clear(tr.offered)
+	clear(tr.used)
 	for addr, b := range tr.bound {
+		if table.at[addr] == nil { // it had been reserved, and has no place any more
+			delete(tr.bound, addr)
+			continue
+		}
 		mine, ok := table.Lookup(b.network, b.hw)
 		if tr.now.Before(b.until) && (!ok || mine.Addr != addr || !mine.Live(tr.now)) {
 			tr.Errorf("%x had %s and has %+v after a restart", b.hw, addr, mine)
@@ -254,7 +423,11 @@ func (tr *trial) restart() {
 		}
 	}
 	for addr := range tr.bans {
-		tr.bans[addr] = table.at[addr].quarantined
+		if s := table.at[addr]; s != nil {
+			tr.bans[addr] = s.quarantined
+		} else {
+			delete(tr.bans, addr)
+		}
 	}
 	checkSound(tr.T, table, "restart")
 	tr.table = table

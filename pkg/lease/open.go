@@ -28,16 +28,17 @@ type Report struct {
 	Storage error
 }
 
-// Open reads the table of the pools given from a directory, which it makes if
-// it is missing and locks. Every binding is good for one whole lease from now
+// Open reads the table of the pools and reservations given from a directory,
+// which it makes if it is missing and locks. Every binding is good for one whole lease from now
 // on. Missing, empty, torn or damaged files and a disk that cannot be written
 // are told in the Report and do not fail; pools that overlap or another process
 // that holds the directory do.
-func Open(path string, pools []Pool, now time.Time) (*Table, Report, error) {
+func Open(path string, pools []Pool, reserved []Reservation, now time.Time) (*Table, Report, error) {
 	t, err := newTable(pools)
 	if err != nil {
 		return nil, Report{}, fmt.Errorf("opening leases: %w", err)
 	}
+	t.Reserve(reserved)
 	d, err := openDir(path)
 	if err != nil {
 		return nil, Report{}, fmt.Errorf("opening leases: %w", err)

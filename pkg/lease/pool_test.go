@@ -90,7 +90,7 @@ func TestOpenRefusesPoolsThatOverlap(t *testing.T) {
 	for name, pools := range map[string][]lease.Pool{
 		"overlap": {a, b}, "twice the same name": {a, same}, "backwards": {backwards},
 	} {
-		if _, _, err := lease.Open(t.TempDir(), pools, start); err == nil {
+		if _, _, err := lease.Open(t.TempDir(), pools, nil, start); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

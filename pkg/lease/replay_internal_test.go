@@ -61,7 +61,7 @@ func TestAJournalCutAtAnyByteKeepsEveryWholeRecord(t *testing.T) {
 				whole++
 			}
 		}
-		table, report, err := Open(dir, testPools(), epoch)
+		table, report, err := Open(dir, testPools(), nil, epoch)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +76,7 @@ func TestAJournalCutAtAnyByteKeepsEveryWholeRecord(t *testing.T) {
 		}
 		before := table.All(epoch)
 		table.Close()
-		table, report, err = Open(dir, testPools(), epoch)
+		table, report, err = Open(dir, testPools(), nil, epoch)
 		if err != nil || report.Torn != 0 {
 			t.Fatalf("cut at %d, second start: %+v, %v", size, report, err)
 		}
@@ -104,7 +104,7 @@ func TestADamagedByteCostsOneRecordAndIsReported(t *testing.T) {
 		bad := bytes.Clone(data)
 		bad[at] ^= 0x55
 		dir := holding(t, bad)
-		table, report, err := Open(dir, testPools(), epoch)
+		table, report, err := Open(dir, testPools(), nil, epoch)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +123,7 @@ func TestADamagedByteCostsOneRecordAndIsReported(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(dir, journalName(1)+damagedSuffix)); err != nil {
 			t.Fatalf("byte %d: not set aside: %v", at, err)
 		}
-		table, report, err = Open(dir, testPools(), epoch)
+		table, report, err = Open(dir, testPools(), nil, epoch)
 		if err != nil || report.Bindings != n-lost || len(report.Faults) > 0 {
 			t.Fatalf("byte %d: second start: %+v, %v", at, report, err)
 		}
@@ -209,7 +209,7 @@ func TestOpenWorksWithWhateverTheDirectoryHolds(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			table, report, err := Open(dir, testPools(), epoch)
+			table, report, err := Open(dir, testPools(), nil, epoch)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -230,7 +230,7 @@ func TestWithoutADirectoryItWorksFromMemory(t *testing.T) {
 	if err := os.WriteFile(dir, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	table, report, err := Open(filepath.Join(dir, "leases"), testPools(), epoch)
+	table, report, err := Open(filepath.Join(dir, "leases"), testPools(), nil, epoch)
 	if err != nil || report.Storage == nil {
 		t.Fatalf("%+v, %v; want trouble with the storage", report, err)
 	}

@@ -34,6 +34,14 @@ type slot struct {
 	// address who can have another; zero if it was not declined since it was last
 	// given.
 	quarantined time.Time
+
+	// outside says that the slot is of no range: it was made for a reservation.
+	outside bool
+	// reserved says that the address is kept for one MAC.
+	reserved    bool
+	reservedFor [6]byte
+
+	neighbour
 }
 
 // held says whether the address is reserved for somebody.
@@ -49,11 +57,22 @@ func (s *slot) inQuarantine(now time.Time) bool { return now.Before(s.quarantine
 
 func (s *slot) live(now time.Time) bool { return s.owned && now.Before(s.expires) }
 
+// suits says whether the address is of the kind that a MAC may have.
+func (s *slot) suits(hw [6]byte, known bool) bool {
+	if s.reserved || s.outside {
+		return s.keptFor(hw)
+	}
+	return s.stranger != known
+}
+
+// keptFor says whether the address is reserved for a MAC.
+func (s *slot) keptFor(hw [6]byte) bool { return s.reserved && s.reservedFor == hw }
+
 // mayTake says whether a MAC without a binding here may be given the address
 // because it asks for it by name: nobody has it, or it was offered to it.
 func (s *slot) mayTake(hw [6]byte, now time.Time) bool {
 	switch {
-	case s.heldFrom(hw, now) || s.live(now):
+	case s.heldFrom(hw, now) || s.live(now) || s.usedByOther(hw, now):
 		return false
 	case s.owned || s.inQuarantine(now):
 		return s.heldFor(hw, now)
@@ -70,15 +89,19 @@ func (s *slot) binding() Binding {
 type pool struct {
 	Pool
 	chargers, strangers []*slot
+	outside             []*slot           // of reservations
+	reserved            map[[6]byte]*slot // who has a reservation
 	owners              map[[6]byte]*slot // who has a binding
 	holders             map[[6]byte]*slot // who was offered an address, if only long ago
 	// fullUntil spares a search in vain: no chargers' (0) or strangers' (1)
 	// address becomes free before, unless something is given back.
 	fullUntil [2]time.Time
+	// silent is when nobody answered for one of the addresses, lately.
+	silent time.Time
 }
 
 func newPool(p Pool) *pool {
-	made := &pool{Pool: p, owners: map[[6]byte]*slot{}, holders: map[[6]byte]*slot{}}
+	made := &pool{Pool: p, owners: map[[6]byte]*slot{}, holders: map[[6]byte]*slot{}, reserved: map[[6]byte]*slot{}}
 	for _, r := range p.ranges() {
 		for a := r.first; a.Compare(r.last) <= 0; a = a.Next() {
 			if a == p.Gateway.Addr() {
@@ -148,38 +171,55 @@ func (p *pool) unhold(hw [6]byte) {
 	p.fullUntil = [2]time.Time{}
 }
 
-// choose finds the address to offer: what the MAC has, what it was offered,
-// what it asks for, a free one, the one that expired first, the one that was
-// declined longest ago. That may still be in quarantine: an address that may be
-// in use is better than none, and whoever declines all of them on purpose must
-// not keep the others out. It returns nil if there is none.
+// choose finds the address to offer: what is reserved for the MAC, what it has,
+// what it was offered, what it asks for, a free one, the one that expired first,
+// the one that was declined longest ago. That may still be in quarantine: an
+// address that may be in use is better than none, and whoever declines all of
+// them on purpose must not keep the others out. One that somebody else was seen
+// with is never chosen. It returns nil if there is none.
 func (p *pool) choose(hw [6]byte, want *slot, known bool, now time.Time) *slot {
-	if s := p.owners[hw]; s != nil && s.stranger != known && !s.heldFrom(hw, now) {
+	if s := p.reserved[hw]; s != nil && s.freeFor(hw, now) {
 		return s
 	}
-	if s := p.holders[hw]; s != nil && s.stranger != known && s.heldFor(hw, now) {
+	usable := func(s *slot) bool { return s != nil && s.suits(hw, known) && !s.usedByOther(hw, now) }
+	if s := p.owners[hw]; usable(s) && !s.heldFrom(hw, now) {
 		return s
 	}
-	if want != nil && want.stranger != known && want.mayTake(hw, now) {
+	if s := p.holders[hw]; usable(s) && s.heldFor(hw, now) {
+		return s
+	}
+	if usable(want) && want.mayTake(hw, now) {
 		return want
 	}
 	return p.search(hw, known, now)
 }
 
+// freeFor says whether an address that is reserved for a MAC can be given to it
+// now.
+func (s *slot) freeFor(hw [6]byte, now time.Time) bool {
+	others := s.live(now) && s.owner != hw
+	return !others && !s.heldFrom(hw, now) && !s.inQuarantine(now) && !s.usedByOther(hw, now)
+}
+
 // search finds an address for a MAC that has none. It begins at a place that
 // the MAC decides, so that even a table that lost its memory tends to give
-// everybody what they had.
+// everybody what they had. Of the free ones those come first of which it was
+// asked lately who uses them (F-2).
 func (p *pool) search(hw [6]byte, known bool, now time.Time) *slot {
 	slots, kind := p.kind(known)
 	if now.Before(p.fullUntil[kind]) || len(slots) == 0 {
 		return nil
 	}
-	var expired, declined *slot
+	var unasked, expired, declined *slot
 	var next time.Time
+	someKnown := now.Sub(p.silent) < freeFor // else the first free one will do
 	start := place(hw, len(slots))
 	for i := range slots {
 		s := slots[(start+i)%len(slots)]
 		switch until := s.busyUntil(); {
+		case s.reserved:
+		case s.usedByOther(hw, now):
+			next = now // its user may have it
 		case now.Before(until):
 			if next.IsZero() || until.Before(next) {
 				next = until
@@ -188,19 +228,45 @@ func (p *pool) search(hw [6]byte, known bool, now time.Time) *slot {
 			if expired == nil || s.expiredBefore(expired) {
 				expired = s
 			}
-		case s.quarantined.IsZero():
+		case !s.quarantined.IsZero():
+			if declined == nil || s.quarantined.Before(declined.quarantined) {
+				declined = s
+			}
+		case s.knownFree(now) || !someKnown:
 			return s
-		case declined == nil || s.quarantined.Before(declined.quarantined):
-			declined = s
+		case unasked == nil:
+			unasked = s
 		}
 	}
-	if expired != nil {
-		return expired
+	for _, s := range []*slot{unasked, expired, declined} {
+		if s != nil {
+			return s
+		}
 	}
-	if declined == nil {
-		p.fullUntil[kind] = next
+	p.fullUntil[kind] = next
+	return nil
+}
+
+// better returns the address that the owner of s should move to, held for it,
+// or nil if it is where it belongs or there is no room there. A stranger that
+// has been entered in the inventory moves, and so does whoever has a
+// reservation or sits in somebody else's. Who was taken out of the inventory
+// stays: a list that was damaged must not drive the chargers from their places.
+func (p *pool) better(s *slot, known bool, now time.Time) *slot {
+	hw := s.owner
+	if s.keptFor(hw) {
+		return nil
 	}
-	return declined
+	if r := p.reserved[hw]; r != nil && r.freeFor(hw, now) {
+		return r
+	}
+	if !s.reserved && !s.outside && !(s.stranger && known) {
+		return nil
+	}
+	if to := p.search(hw, known, now); to != nil && to != s && !to.inQuarantine(now) {
+		return to
+	}
+	return nil
 }
 
 // busyUntil is when the address may next be given to somebody else; not after

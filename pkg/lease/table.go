@@ -84,8 +84,9 @@ func (t *Table) Forgo(network string, hw [6]byte) {
 // Commit(Granted.Ticket) has returned.
 //
 // The error wraps ErrRefused when the client may not have that address:
-// somebody else has it, it is in quarantine, it is not of the client's range,
-// or the client has another one.
+// somebody else has it or was seen with it, it is in quarantine, it is not of
+// the client's range, the client has another one, or a better one is kept for
+// it, which it gets when it asks anew.
 func (t *Table) Bind(c Claim, addr netip.Addr, now time.Time) (Granted, error) {
 	if c.Term <= 0 || c.Term > MaxTerm {
 		return Granted{}, fmt.Errorf("binding %s: a lease of %s", addr, c.Term)
@@ -104,6 +105,12 @@ func (t *Table) Bind(c Claim, addr netip.Addr, now time.Time) (Granted, error) {
 	if err := s.refuse(c, mine, now); err != nil {
 		return Granted{}, err
 	}
+	if mine {
+		if to := p.better(s, c.Known, now); to != nil {
+			p.hold(to, c.HW, now.Add(holdFor))
+			return Granted{}, refused("%s is kept for the client instead", to.addr)
+		}
+	}
 	fresh := !mine
 	first := !mine || !s.heard
 	t.bindLocked(s, c, now)
@@ -117,18 +124,20 @@ func (t *Table) Bind(c Claim, addr netip.Addr, now time.Time) (Granted, error) {
 
 // refuse says why a claim on the slot cannot be met, or nil. mine says that the
 // claimant has a binding here: that may be renewed even when the claimant now
-// belongs into another range, until it is offered its place there.
+// belongs into another range, until there is a place for it there.
 func (s *slot) refuse(c Claim, mine bool, now time.Time) error {
 	switch other := s.pool.owners[c.HW]; {
 	case mine && s.heldFrom(c.HW, now):
 		return refused("%s had expired and was offered to somebody else", s.addr)
+	case c.Starting && s.usedByOther(c.HW, now):
+		return refused("%s is used by another device", s.addr)
 	case mine:
 		return nil
 	case s.inQuarantine(now) && !s.heldFor(c.HW, now):
 		return refused("%s is used by a device with a fixed address", s.addr)
 	case !s.mayTake(c.HW, now):
 		return refused("%s belongs to somebody else", s.addr)
-	case s.stranger == c.Known:
+	case !s.suits(c.HW, c.Known):
 		return refused("%s is kept for others", s.addr)
 	case other != nil && !s.heldFor(c.HW, now):
 		return refused("the client has %s", other.addr)
@@ -165,26 +174,31 @@ func (t *Table) Release(network string, hw [6]byte, addr netip.Addr, now time.Ti
 
 // Decline takes an address away that its owner, or the one it was offered to,
 // found in use by somebody else, and gives it to nobody for an hour as long as
-// there are others (RFC 2131, 4.3.3). ok is false when hw neither has it nor was offered it.
-func (t *Table) Decline(network string, hw [6]byte, addr netip.Addr, now time.Time) (ticket Ticket, ok bool) {
+// there are others (RFC 2131, 4.3.3). other is who was seen with it, zero if that is not known.
+// ok is false when hw neither has it nor was offered it.
+func (t *Table) Decline(network string, hw [6]byte, addr netip.Addr, now time.Time) (ticket Ticket, other [6]byte, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.at[addr.Unmap()]
 	if s == nil || s.pool.Network != network || !(s.owned && s.owner == hw || s.heldFor(hw, now)) {
-		return 0, false
+		return 0, other, false
 	}
 	s.pool.unhold(hw)
 	if s.held(now) {
 		s.pool.unhold(s.holder) // it had expired and was offered to another
 	}
+	if s.usedByOther(hw, now) {
+		other = s.user
+	}
 	s.decline(now)
+	s.urgent = true
 	s.ticket = t.journal.append(record{Op: opDecline, Network: network, HW: hw, Addr: s.addr})
-	return s.ticket, true
+	return s.ticket, other, true
 }
 
 func (s *slot) decline(now time.Time) {
 	s.pool.disown(s)
-	s.quarantined = now.Add(quarantine)
+	s.quarantined, s.free = now.Add(quarantine), time.Time{}
 }
 
 // Commit waits until the change that the ticket stands for is on disk. The
@@ -265,12 +279,17 @@ func (t *Table) Counts(now time.Time) []Count {
 	out := make([]Count, 0, len(t.names))
 	for _, name := range t.names {
 		p := t.networks[name]
-		c := Count{Network: name, Size: len(p.chargers), StrangerSize: len(p.strangers)}
+		c := Count{Network: name, Size: len(p.chargers), StrangerSize: len(p.strangers), Reserved: len(p.reserved)}
 		for _, s := range p.chargers {
 			c.add(s, &c.Used, now)
 		}
 		for _, s := range p.strangers {
 			c.add(s, &c.StrangerUsed, now)
+		}
+		for s := range p.all() {
+			if s.inUse(now) {
+				c.InUse++
+			}
 		}
 		out = append(out, c)
 	}

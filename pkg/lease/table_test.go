@@ -43,7 +43,7 @@ func claim(network string, n int, known bool) lease.Claim {
 // open opens a table that is closed at the end of the test.
 func open(t testing.TB, dir string, pools ...lease.Pool) *lease.Table {
 	t.Helper()
-	table, report, err := lease.Open(dir, pools, start)
+	table, report, err := lease.Open(dir, pools, nil, start)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,14 +144,14 @@ func TestStrangersNeverTakeAChargersPlace(t *testing.T) {
 	}
 }
 
-func TestAStrangerThatIsEnteredInTheInventoryMovesOver(t *testing.T) {
+func TestAStrangerThatIsEnteredInTheInventoryMovesOverWhenItRenews(t *testing.T) {
 	t.Parallel()
 	table := open(t, t.TempDir(), small("P1", "0"))
 	as := claim("P1", 1, false)
 	old := join(t, table, as, start)
 	as.Known = true
-	if _, err := table.Grant(as, old, start); err != nil {
-		t.Errorf("renewing before the move: %v", err)
+	if _, err := table.Grant(as, old, start); !errors.Is(err, lease.ErrRefused) {
+		t.Fatalf("renewing, it got %v, want ErrRefused, so that it asks anew", err)
 	}
 	moved := join(t, table, as, start)
 	if moved == old || !moved.Less(small("P1", "0").FirstStranger) {
@@ -162,6 +162,24 @@ func TestAStrangerThatIsEnteredInTheInventoryMovesOver(t *testing.T) {
 	}
 	if _, err := table.Grant(as, old, start); !errors.Is(err, lease.ErrRefused) {
 		t.Errorf("asking for the old address again got %v, want ErrRefused", err)
+	}
+	as.Known = false
+	if _, err := table.Grant(as, moved, start); err != nil {
+		t.Errorf("renewing after it was taken out of the inventory: %v; want it to stay", err)
+	}
+}
+
+func TestAStrangerStaysWhereItIsWhileThereIsNoRoomForIt(t *testing.T) {
+	t.Parallel()
+	table := open(t, t.TempDir(), small("P1", "0"))
+	as := claim("P1", 1, false)
+	old := join(t, table, as, start)
+	for n := range 4 {
+		join(t, table, claim("P1", 10+n, true), start)
+	}
+	as.Known = true
+	if _, err := table.Grant(as, old, start); err != nil {
+		t.Errorf("renewing: %v", err)
 	}
 }
 
@@ -178,7 +196,7 @@ func TestAddressesAreReusedOldestFirstAndDeclinedOnesLast(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := table.Decline("P1", mac(3), bad, now); !ok {
+	if _, _, ok := table.Decline("P1", mac(3), bad, now); !ok {
 		t.Fatal("the decline was not taken")
 	}
 	now = now.Add(24 * time.Hour)
@@ -201,7 +219,7 @@ func TestReleaseAndDeclineAreForTheOwnerAlone(t *testing.T) {
 	if table.Release("P1", mac(2), addr, start) {
 		t.Error("somebody else released it")
 	}
-	if _, ok := table.Decline("P1", mac(2), addr, start); ok {
+	if _, _, ok := table.Decline("P1", mac(2), addr, start); ok {
 		t.Error("somebody else declined it")
 	}
 	if !table.Release("P1", mac(1), addr, start) {
@@ -246,7 +264,7 @@ func TestAfterAStartEveryBindingIsGoodForOneLease(t *testing.T) {
 	addr := join(t, table, claim("P1", 1, true), start)
 	table.Close()
 	later := start.Add(-time.Hour) // the clock was wrong before, or is now
-	table, _, err := lease.Open(dir, []lease.Pool{small("P1", "0")}, later)
+	table, _, err := lease.Open(dir, []lease.Pool{small("P1", "0")}, nil, later)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +301,7 @@ func TestOnlyOneProcessHasTheDirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	table := open(t, dir, small("P1", "0"))
-	if _, _, err := lease.Open(dir, []lease.Pool{small("P1", "0")}, start); err == nil {
+	if _, _, err := lease.Open(dir, []lease.Pool{small("P1", "0")}, nil, start); err == nil {
 		t.Error("opened twice")
 	}
 	table.Close()

@@ -14,7 +14,7 @@ func (h *house) sources(collectors []prometheus.Collector) status.Sources {
 	return status.Sources{
 		Site: h.cfg.Site, Version: buildVersion(), Started: h.began,
 		Book: h.book, List: h.list, Networks: h.networks(),
-		Clock: h.clockNow, Serves: h.addresses.Serves, Pools: h.pools, Radios: h.radios, Link: h.link, Uplink: h.uplink,
+		Clock: h.clockNow, Trouble: h.addresses.Trouble, Pools: h.pools, Radios: h.radios, Link: h.link, Uplink: h.uplink,
 		LookupNetIP: h.names.LookupNetIP,
 		Collectors:  collectors,
 	}

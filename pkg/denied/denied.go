@@ -1,6 +1,5 @@
 // Package denied watches what the firewall refuses, and says it in the name of
-// the charger that was refused. It also says who claims an address by ARP that
-// was leased to another, which no firewall of this kind can see.
+// the charger that was refused.
 //
 // The daemon may not read the firewall's own log (that needs CAP_NET_ADMIN), so
 // it looks where the firewall looks: at the frames that come in on each charger
@@ -28,23 +27,16 @@ type Server struct {
 	book    *charger.Book
 	log     *event.Log
 	watches []*watch
-	budget  budget // of refusals
-	claims  budget // of addresses that are another's
+	budget  budget
 	panics  atomic.Int64
 }
 
 // New makes the room. The configuration is taken as valid.
 func New(cfg Config, book *charger.Book, log *event.Log) *Server {
-	s := &Server{book: book, log: log, budget: budget{said: map[string]*said{}}, claims: budget{said: map[string]*said{}}}
+	s := &Server{book: book, log: log, budget: budget{said: map[string]*said{}}}
 	for _, n := range cfg.Networks {
 		w := &watch{ifname: n.Interface, filter: filter(n, cfg.Ports)}
 		w.look = func(frame []byte, now time.Time) {
-			if c, ok := parseClaim(frame); ok {
-				if s.hear(n, c, now) {
-					w.results[claimed].Add(1)
-				}
-				return
-			}
 			if r, ok := describe(frame, n, cfg.Ports); ok {
 				w.results[r.class].Add(1)
 				s.tell(n, r, now)

@@ -18,11 +18,10 @@ const (
 	direct               // called the proxy's own port
 	spoofed              // came from an address outside the subnet
 	noise                // was meant for everybody and for nobody here
-	claimed              // claimed another's address, by ARP
 	classes
 )
 
-var classNames = [classes]string{"refused", "direct", "spoofed", "noise", "claimed"}
+var classNames = [classes]string{"refused", "direct", "spoofed", "noise"}
 
 // A refusal is a frame that the firewall refuses, in words.
 type refusal struct {

@@ -12,7 +12,6 @@ const (
 	etherTypeAt = 12
 	ipAt        = 14
 	etherIPv4   = 0x0800
-	etherARP    = 0x0806
 	etherIPv6   = 0x86dd
 
 	protoICMP   = 1
@@ -72,13 +71,11 @@ func inbound() []bpf.Instruction {
 }
 
 // filter passes the frames on a charger interface that the firewall refuses,
-// a few more that describe sorts out, and ARP in which somebody says that an
-// address is its own. It begins where inbound ends.
+// and a few more that describe sorts out. It begins where inbound ends.
 func filter(n Network, ports []uint16) []bpf.Instruction {
 	return program(
 		bpf.LoadAbsolute{Off: etherTypeAt, Size: 2},
 		when(bpf.JumpEqual, etherIPv6, pass),
-		when(bpf.JumpEqual, etherARP, arpFilter()...),
 		when(bpf.JumpNotEqual, etherIPv4, drop),
 		bpf.LoadAbsolute{Off: ipAt + 6, Size: 2},
 		when(bpf.JumpBitsSet, 0x1fff, pass), // a later fragment: it has no ports

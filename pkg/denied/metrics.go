@@ -4,7 +4,7 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // What a scrape sees. Interfaces come from the configuration.
 var (
-	descRefused = prometheus.NewDesc("chargegate_denied_frames_total", "Inbound frames that the firewall refuses or that claim another's address, as far as they were looked at, by interface and class.", []string{"interface", "class"}, nil)
+	descRefused = prometheus.NewDesc("chargegate_denied_frames_total", "Inbound frames that the firewall refuses, as far as they were looked at, by interface and class.", []string{"interface", "class"}, nil)
 	descMissed  = prometheus.NewDesc("chargegate_denied_missed_frames_total", "Refused frames that were only counted, because there were too many.", []string{"interface"}, nil)
 	descSeeing  = prometheus.NewDesc("chargegate_denied_watching", "1 while the interface can be watched.", []string{"interface"}, nil)
 	descPanics  = prometheus.NewDesc("chargegate_denied_panics_total", "Frames lost to a fault of the gateway itself.", nil, nil)

@@ -231,7 +231,7 @@ func (d *desk) decline(q query, now time.Time) answer {
 	if !d.declines.allows(q.hw, q.listed, now) || !q.listed && !d.nobodysDeclines.allows(together, true, now) {
 		return answer{drop: declinesTooMany, kind: event.DeclineIgnored, crowd: true, fields: []event.Field{event.IP(q.wants)}}
 	}
-	ticket, _, ok := d.leases.Decline(d.Name, q.hw, q.wants, now)
+	ticket, user, ok := d.leases.Decline(d.Name, q.hw, q.wants, now)
 	if !ok {
 		return answer{drop: notOurs}
 	}
@@ -239,7 +239,7 @@ func (d *desk) decline(q query, now time.Time) answer {
 	if !q.listed {
 		d.nobodysDeclines.use(together, true, now)
 	}
-	return answer{ticket: ticket, learn: unleased, kind: event.LeaseDeclined, crowd: true, fields: []event.Field{event.IP(q.wants)}}
+	return answer{ticket: ticket, learn: unleased, kind: event.LeaseDeclined, crowd: true, fields: []event.Field{event.IP(q.wants), otherDevice(user)}}
 }
 
 // inform tells a client with an address of its own about the network (RFC 2131,

@@ -12,6 +12,9 @@ type Network struct {
 	// Gateway is the gateway's own address with the length of the subnet:
 	// 10.83.0.1/24. It is option 54, 3, 6 and 42 of every answer.
 	Gateway netip.Prefix
+	// OwnRadio says that the interface is an access point of this box, where no
+	// other chargegate can be.
+	OwnRadio bool
 }
 
 // Config is what the DHCP server needs to know.

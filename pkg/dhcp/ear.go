@@ -30,7 +30,13 @@ func arrived() []bpf.Instruction {
 
 // requests passes whole IPv4 datagrams to the server's port. It begins where
 // arrived ends.
-func requests() []bpf.Instruction {
+func requests() []bpf.Instruction { return datagramsTo(dhcpv4.ServerPort) }
+
+// replies is requests for what is sent to the clients' port.
+func replies() []bpf.Instruction { return datagramsTo(dhcpv4.ClientPort) }
+
+// datagramsTo passes whole IPv4 datagrams to a UDP port.
+func datagramsTo(port uint32) []bpf.Instruction {
 	return []bpf.Instruction{
 		bpf.LoadAbsolute{Off: 12, Size: 2},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.ETH_P_IP, SkipTrue: 8},
@@ -40,23 +46,27 @@ func requests() []bpf.Instruction {
 		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: fragmented, SkipTrue: 4},
 		bpf.LoadMemShift{Off: etherHeader}, // X is the length of the IP header
 		bpf.LoadIndirect{Off: etherHeader + 2, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: dhcpv4.ServerPort, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: port, SkipTrue: 1},
 		bpf.RetConstant{Val: maxPacket},
 		bpf.RetConstant{Val: 0},
 	}
 }
 
-// unwrap takes a message out of its frame, and tells whose frame it was. It
-// checks what the kernel would have checked on the way to an ordinary socket, and
-// the firewall: that the packet is whole and is for this server. The source may
-// be of another network, as that of a client whose network was changed; it only
-// must be one that a device can have. The checksum of UDP is not looked at: what
-// comes over a virtual cable may not have one yet.
-func unwrap(frame []byte, n Network) (sender charger.MAC, message []byte, why reason) {
+// A parcel is a UDP datagram out of its frame.
+type parcel struct {
+	sender   charger.MAC // of the frame
+	from, to netip.AddrPort
+	payload  []byte
+}
+
+// unpack takes a datagram out of its frame; ok is false when it is not whole. It
+// checks what the kernel would have checked on the way to an ordinary socket. The
+// checksum of UDP is not looked at: what comes over a virtual cable may not have
+// one yet.
+func unpack(frame []byte) (p parcel, ok bool) {
 	if len(frame) < etherHeader+headers || binary.BigEndian.Uint16(frame[12:]) != unix.ETH_P_IP {
-		return sender, nil, malformed
+		return p, false
 	}
-	sender = charger.MAC(frame[6:12])
 	ip := frame[etherHeader:]
 	head, size := int(ip[0]&0xf)*4, int(binary.BigEndian.Uint16(ip[2:]))
 	switch {
@@ -64,18 +74,34 @@ func unwrap(frame []byte, n Network) (sender charger.MAC, message []byte, why re
 		ip[9] != protoUDP,
 		binary.BigEndian.Uint16(ip[6:])&fragmented != 0,
 		sum(0, ip[:head]) != 0:
-		return sender, nil, malformed
+		return p, false
 	}
 	udp := ip[head:size]
 	length := int(binary.BigEndian.Uint16(udp[4:]))
 	if length < udpHeader || length > len(udp) {
+		return p, false
+	}
+	return parcel{
+		sender:  charger.MAC(frame[6:12]),
+		from:    netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip[12:16])), binary.BigEndian.Uint16(udp)),
+		to:      netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip[16:20])), binary.BigEndian.Uint16(udp[2:])),
+		payload: udp[udpHeader:length],
+	}, true
+}
+
+// unwrap takes a message out of its frame, and tells whose frame it was. It
+// checks what the firewall would have checked: that the packet is for this
+// server. The source may be of another network, as that of a client whose network
+// was changed; it only must be one that a device can have.
+func unwrap(frame []byte, n Network) (sender charger.MAC, message []byte, why reason) {
+	p, ok := unpack(frame)
+	switch {
+	case !ok:
 		return sender, nil, malformed
+	case p.to.Port() != dhcpv4.ServerPort || !n.hears(p.to.Addr()) || !n.possible(p.from.Addr()):
+		return p.sender, nil, wronglyAddressed
 	}
-	from, to := netip.AddrFrom4([4]byte(ip[12:16])), netip.AddrFrom4([4]byte(ip[16:20]))
-	if binary.BigEndian.Uint16(udp[2:]) != dhcpv4.ServerPort || !n.hears(to) || !n.possible(from) {
-		return sender, nil, wronglyAddressed
-	}
-	return sender, udp[udpHeader:length], fine
+	return p.sender, p.payload, fine
 }
 
 // hears says whether what is sent to an address is for the server: a client

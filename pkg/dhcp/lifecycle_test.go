@@ -88,14 +88,14 @@ func (g *garage) Write(r event.Record) {
 }
 
 // await waits until something is said.
-func (g *garage) await(k *event.Kind) {
+func (g *garage) await(k *event.Kind) event.Record {
 	g.Helper()
 	limit := time.After(15 * time.Second)
 	for {
 		select {
 		case r := <-g.heard:
 			if r.Kind == k {
-				return
+				return r
 			}
 		case <-limit:
 			g.Fatalf("%s was not said", k.ID)
@@ -119,8 +119,10 @@ func newGarage(t *testing.T) *garage {
 	return g
 }
 
-func (g *garage) newServer() *dhcp.Server {
-	cfg := dhcp.Config{Lease: time.Hour, LockDir: g.dir, Networks: []dhcp.Network{{Name: "P1", Interface: "gw0", Gateway: g.pools[0].Gateway}}}
+func (g *garage) newServer() *dhcp.Server { return g.newServerOn("gw0") }
+
+func (g *garage) newServerOn(ifname string) *dhcp.Server {
+	cfg := dhcp.Config{Lease: time.Hour, LockDir: g.dir, Networks: []dhcp.Network{{Name: "P1", Interface: ifname, Gateway: g.pools[0].Gateway}}}
 	return dhcp.New(cfg, g.leases, g.book, event.New(event.Options{Level: event.Info}, g))
 }
 
@@ -179,6 +181,20 @@ func (g *garage) plug() {
 		must(netlink.LinkSetHardwareAddr(peer, net.HardwareAddr{0x60, 0x15, 0x92, 0, 0, 1}))
 		must(netlink.LinkSetUp(peer))
 	})
+	g.running("gw0")
+	g.there(func() { g.running("cl0") })
+}
+
+// running waits until the kernel has begun to send on an interface: until then
+// it drops every frame without a word.
+func (g *garage) running(name string) {
+	g.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if ifi, err := net.InterfaceByName(name); err == nil && ifi.Flags&net.FlagRunning != 0 {
+			return
+		}
+	}
+	g.Errorf("%s has no carrier", name)
 }
 
 func (g *garage) unplug() {

@@ -19,6 +19,7 @@ import (
 type link struct {
 	desk
 	counters
+	neighbourhood
 	log     *event.Log
 	small   *atomic.Bool // the small buffer has been told
 	queue   chan *packet
@@ -26,6 +27,8 @@ type link struct {
 	repeats repeats
 	packets sync.Pool // of *packet
 	level   level     // how full the pool is; watch alone uses it
+	// heardARP and heardForeign handle the frames of the neighbourhood.
+	heardARP, heardForeign func(frame []byte, now time.Time)
 
 	mu      sync.Mutex
 	sockets *sockets // nil while there is no interface
@@ -65,6 +68,7 @@ func (l *link) unbind() {
 	defer l.mu.Unlock()
 	if l.sockets != nil {
 		l.missed.Add(l.sockets.lost())
+		l.carrier, l.address = condition{}, condition{}
 		l.sockets.close()
 		l.sockets = nil
 	}
@@ -98,25 +102,34 @@ func (l *link) tend(ctx context.Context) {
 // an interface that was deleted hears nothing, and is told nothing, when there
 // is one of the same name again.
 func (l *link) use(ctx context.Context, s *sockets, tick <-chan time.Time) {
-	ended := make(chan error, 1)
-	go func() { ended <- l.read(s.ear) }()
+	l.look(s, time.Now())
+	ctx, leave := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer leave()
+	lost := make(chan error, 3)
+	all.Go(func() { lost <- l.read(ctx, s.ear) })
+	all.Go(func() { lost <- l.listen(ctx, s.arp, claimRate, l.heardARP) })
+	all.Go(func() { lost <- l.listen(ctx, s.foreign, foreignRate, l.heardForeign) })
+	all.Go(func() { l.asking.run(ctx) })
+	all.Go(func() { l.scout(ctx) })
 	for {
 		select {
 		case <-ctx.Done():
-			s.ear.SetReadDeadline(time.Unix(1, 0))
-			<-ended
 			return
-		case err := <-ended:
-			l.unbind()
-			l.sayLost(err)
+		case err := <-lost:
+			if ctx.Err() == nil {
+				l.unbind()
+				l.sayLost(err)
+			}
 			return
 		case <-tick:
 			l.overlook()
 			if index, err := indexOf(l.Interface); err != nil || index == s.index {
+				l.look(s, time.Now())
 				continue
 			}
 			l.unbind()
-			<-ended
 			l.find()
 			return
 		}
@@ -163,7 +176,9 @@ func (l *link) sayFailed(err error) {
 
 // read queues what arrives, and nothing else: whoever is slow is slow behind
 // the queue.
-func (l *link) read(ear *pkt.Conn) error {
+func (l *link) read(ctx context.Context, ear *pkt.Conn) error {
+	stop := context.AfterFunc(ctx, func() { ear.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
 	for {
 		p, ok := l.packets.Get().(*packet)
 		if !ok {

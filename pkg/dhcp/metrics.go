@@ -52,6 +52,15 @@ var (
 	descSize     = desc("pool_addresses", "Addresses that may be given away.", "network", "to")
 	descUsed     = desc("pool_used_addresses", "Addresses that are promised to somebody.", "network", "to")
 	descQuaran   = desc("pool_quarantined_addresses", "Addresses that were declined within the last hour.", "network")
+	descInUse    = desc("pool_in_use_addresses", "Addresses that somebody uses who does not have them from here.", "network")
+	descClaims   = desc("arp_claims_total", "ARP messages of devices that say which address is theirs, by whose it is.", "network", "claim")
+	descAsked    = desc("arp_probes_total", "Questions who uses an address, asked ahead of need.", "network")
+	descDeaf     = desc("neighbour_missed_frames_total", "Frames of ARP and of other servers that were only counted, because there were too many.", "network")
+	descForeign  = desc("foreign_replies_total", "Messages of other DHCP servers.", "network", "type")
+	descRogues   = desc("foreign_servers", "Other DHCP servers that are known.", "network")
+	descProbes   = desc("server_probes_total", "Questions who else gives addresses.", "network")
+	descServing  = desc("serving", "Whether devices that ask are answered: not without the gateway's address, nor where another chargegate serves.", "network")
+	descCarrier  = desc("carrier", "Whether the network's interface has a carrier.", "network")
 	descSafe     = desc("storage_up", "Whether new addresses reach the disk.")
 	descSyncs    = desc("storage_syncs_total", "Times that the journal was synced for new addresses.")
 	descJournal  = desc("storage_journal_bytes", "Length of the journal since the last snapshot.")
@@ -60,7 +69,7 @@ var (
 // Describe tells what Collect collects.
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descReceived, descSent, descDropped, descUnsent, descPanics, descUp,
-		descSize, descUsed, descQuaran, descSafe, descSyncs, descJournal} {
+		descSize, descUsed, descQuaran, descInUse, descClaims, descAsked, descDeaf, descForeign, descRogues, descProbes, descServing, descCarrier, descSafe, descSyncs, descJournal} {
 		ch <- d
 	}
 }
@@ -72,8 +81,14 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, l := range s.links {
 		l.overlook()
-		l.collect(l.Name, ch)
-		gauge(descUp, number(l.current() != nil), l.Name)
+		l.counters.collect(l.Name, ch)
+		l.neighbourhood.collect(l.Name, ch)
+		there := l.current() != nil
+		_, rogues := l.rogues.first()
+		gauge(descUp, number(there), l.Name)
+		gauge(descServing, number(there && l.closed() == fine), l.Name)
+		gauge(descCarrier, number(there && !l.dark.Load()), l.Name)
+		gauge(descRogues, float64(rogues), l.Name)
 	}
 	for _, c := range s.leases.Counts(time.Now()) {
 		gauge(descSize, float64(c.Size), c.Network, "chargers")
@@ -81,6 +96,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		gauge(descUsed, float64(c.Used), c.Network, "chargers")
 		gauge(descUsed, float64(c.StrangerUsed), c.Network, "strangers")
 		gauge(descQuaran, float64(c.Quarantined), c.Network)
+		gauge(descInUse, float64(c.InUse), c.Network)
 	}
 	st := s.leases.Stats()
 	gauge(descSafe, number(s.leases.Trouble() == nil))
@@ -88,10 +104,28 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(descSyncs, prometheus.CounterValue, float64(st.Syncs))
 }
 
-func (c *counters) collect(network string, ch chan<- prometheus.Metric) {
-	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+// counts returns what collects a network's counter.
+func counts(network string, ch chan<- prometheus.Metric) func(d *prometheus.Desc, v uint64, labels ...string) {
+	return func(d *prometheus.Desc, v uint64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), append([]string{network}, labels...)...)
 	}
+}
+
+func (h *neighbourhood) collect(network string, ch chan<- prometheus.Metric) {
+	counter := counts(network, ch)
+	for m := range meanings {
+		counter(descClaims, h.claims[m].Load(), meaningNames[m])
+	}
+	for _, kind := range []dhcpv4.MessageType{dhcpv4.MessageTypeOffer, dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak} {
+		counter(descForeign, h.foreignReplies[kind].Load(), typeNames[kind])
+	}
+	counter(descAsked, h.questions.Load())
+	counter(descDeaf, h.deaf.Load())
+	counter(descProbes, h.probes.Load())
+}
+
+func (c *counters) collect(network string, ch chan<- prometheus.Metric) {
+	counter := counts(network, ch)
 	for i, name := range typeNames {
 		switch dhcpv4.MessageType(i) {
 		case dhcpv4.MessageTypeOffer, dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak:

@@ -46,6 +46,9 @@ const (
 	foreignSender
 	declinesTooMany
 	bindingsTooMany
+	ofChargegate
+	noAddress
+	standsDown
 	reasons // how many there are
 )
 
@@ -64,6 +67,10 @@ var reasonNames = [reasons]string{
 	foreignSender:   "sent by somebody else",
 	declinesTooMany: "one DECLINE too many",
 	bindingsTooMany: "one new address too many",
+
+	ofChargegate: "a question of another chargegate",
+	noAddress:    "the gateway's address is not on the interface",
+	standsDown:   "another chargegate serves",
 }
 
 func (r reason) String() string { return reasonNames[r] }

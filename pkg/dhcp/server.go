@@ -12,7 +12,14 @@
 // once. A client that has no address yet is answered with a frame to its
 // hardware address.
 //
+// Who else is on the network is found out in the background: which addresses are
+// used by somebody who does not have them from here, by listening to ARP and
+// asking ahead of need, so that no OFFER ever waits for it (F-2); and which other
+// servers there are. Of two chargegates on one segment one stands down (rival.go).
+//
 // An interface that is missing, without carrier or made anew is waited for.
+// Without the gateway's address on it nobody is answered: a charger could do
+// nothing with what it is told.
 //
 // The package leaves to lease which address it is, to charger who is who, and to
 // the firewall to let port 67 in.
@@ -74,30 +81,23 @@ func New(cfg Config, leases *lease.Table, book *charger.Book, log *event.Log) *S
 	s := &Server{leases: leases, book: book, log: log, lockDir: cfg.LockDir, promises: make(chan promise, queued)}
 	small := new(atomic.Bool)
 	for _, n := range cfg.Networks {
-		s.links = append(s.links, &link{
+		l := &link{
 			desk:  newDesk(n, leases, cfg.Lease),
 			log:   log,
 			small: small,
 			queue: make(chan *packet, queued),
 			crowd: rate.NewLimiter(rate.Every(10*time.Second), 10),
-		})
+		}
+		l.settleIn(leases)
+		l.heardARP = func(frame []byte, now time.Time) { s.safely(l, func() { s.hearARP(l, frame, now) }) }
+		l.heardForeign = func(frame []byte, now time.Time) { s.safely(l, func() { s.hearForeign(l, frame, now) }) }
+		s.links = append(s.links, l)
 	}
 	now := time.Now()
 	for _, b := range leases.All(now) {
 		book.Leased(b.HW, b.Network, b.Addr, false, now)
 	}
 	return s
-}
-
-// Serves says whether addresses can be given on a network: whether its
-// interface is there.
-func (s *Server) Serves(network string) bool {
-	for _, l := range s.links {
-		if l.Name == network {
-			return l.current() != nil
-		}
-	}
-	return false
 }
 
 // Name is "dhcp".

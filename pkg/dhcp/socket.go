@@ -14,6 +14,8 @@ import (
 	pkt "github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"chargegate/pkg/charger"
 )
 
 // askBuffer is how many bytes the kernel is asked to keep for a reader that is
@@ -27,17 +29,18 @@ var errNoInterface = errors.New("there is no such interface")
 
 // sockets are what is held of an interface.
 type sockets struct {
-	index int
-	ear   *pkt.Conn    // hears requests with their frames, which tell who sent them
-	udp   *net.UDPConn // answers clients that have an address; that it is there keeps the kernel from refusing the port
-	raw   *pkt.Conn    // answers those that have none
+	index   int
+	hw      charger.MAC  // the interface's own
+	ear     *pkt.Conn    // hears requests with their frames, which tell who sent them
+	udp     *net.UDPConn // answers clients that have an address; that it is there keeps the kernel from refusing the port
+	raw     *pkt.Conn    // answers those that have none
+	arp     *pkt.Conn    // hears who uses which address, and asks
+	foreign *pkt.Conn    // hears other servers
 }
 
 // nobody is a filter that passes no packet, for the sockets that only send. The
 // raw one's protocol must be IPv4 all the same, or the frames would carry none.
-func nobody() []bpf.RawInstruction {
-	return []bpf.RawInstruction{{Op: unix.BPF_RET | unix.BPF_K, K: 0}}
-}
+func nobody() []bpf.Instruction { return []bpf.Instruction{bpf.RetConstant{Val: 0}} }
 
 // openSockets takes the sockets of an interface, and tells how many bytes its
 // receive buffer holds.
@@ -49,21 +52,26 @@ func openSockets(name string) (s *sockets, buffer int, err error) {
 	if index == 0 {
 		return nil, 0, errNoInterface
 	}
-	hear, err := bpf.Assemble(slices.Concat(arrived(), requests()))
-	if err != nil {
-		return nil, 0, fmt.Errorf("assembling the filter for %s: %w", name, err)
-	}
 	ifi := &net.Interface{Index: index, Name: name}
-	s = &sockets{index: index}
+	s = &sockets{index: index, hw: hardware(index)}
 	s.udp, err = server4.NewIPv4UDPConn(name, &net.UDPAddr{Port: dhcpv4.ServerPort})
 	if err == nil {
 		err = deafen(s.udp)
 	}
-	if err == nil {
-		s.raw, err = pkt.Listen(ifi, pkt.Datagram, unix.ETH_P_IP, &pkt.Config{Filter: nobody()})
-	}
-	if err == nil {
-		s.ear, err = pkt.Listen(ifi, pkt.Raw, unix.ETH_P_IP, &pkt.Config{Filter: hear})
+	for _, c := range []struct {
+		conn     **pkt.Conn
+		kind     pkt.Type
+		protocol int
+		filter   []bpf.Instruction
+	}{
+		{&s.raw, pkt.Datagram, unix.ETH_P_IP, nobody()},
+		{&s.ear, pkt.Raw, unix.ETH_P_IP, slices.Concat(arrived(), requests())},
+		{&s.arp, pkt.Raw, unix.ETH_P_ARP, claims()},
+		{&s.foreign, pkt.Raw, unix.ETH_P_IP, slices.Concat(arrived(), replies())},
+	} {
+		if err == nil {
+			*c.conn, err = listenOn(ifi, c.kind, c.protocol, c.filter)
+		}
 	}
 	if err == nil {
 		buffer, err = grow(s.ear)
@@ -86,12 +94,20 @@ func (s *sockets) close() {
 	if s.udp != nil {
 		s.udp.Close()
 	}
-	if s.raw != nil {
-		s.raw.Close()
+	for _, c := range []*pkt.Conn{s.raw, s.ear, s.arp, s.foreign} {
+		if c != nil {
+			c.Close()
+		}
 	}
-	if s.ear != nil {
-		s.ear.Close()
+}
+
+// listenOn opens a packet socket with its filter in force before the first frame.
+func listenOn(ifi *net.Interface, kind pkt.Type, protocol int, filter []bpf.Instruction) (*pkt.Conn, error) {
+	raw, err := bpf.Assemble(filter)
+	if err != nil {
+		return nil, fmt.Errorf("assembling a filter for %s: %w", ifi.Name, err)
 	}
+	return pkt.Listen(ifi, kind, protocol, &pkt.Config{Filter: raw})
 }
 
 // permitted says whether the sockets could be had on an interface: it tries
@@ -151,10 +167,7 @@ func deafen(conn syscall.Conn) error {
 	if err != nil {
 		return err
 	}
-	program := make([]unix.SockFilter, 0, 1)
-	for _, i := range nobody() {
-		program = append(program, unix.SockFilter{Code: i.Op, Jt: i.Jt, Jf: i.Jf, K: i.K})
-	}
+	program := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
 	var option error
 	err = rc.Control(func(fd uintptr) {
 		option = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
@@ -173,13 +186,20 @@ func (s *sockets) lost() uint64 {
 	return uint64(stats.Drops)
 }
 
-// sendFrame sends to a hardware address. The first frame after the link went
-// down and up again is refused with ENETDOWN; the second passes.
+// sendFrame sends a datagram to a hardware address.
 func (s *sockets) sendFrame(hw [6]byte, from, to netip.AddrPort, payload []byte) error {
-	frame := datagram(from, to, payload)
-	_, err := s.raw.WriteTo(frame, &pkt.Addr{HardwareAddr: hw[:]})
+	return write(s.raw, hw, datagram(from, to, payload))
+}
+
+// sendARP sends a whole frame to everybody.
+func (s *sockets) sendARP(frame []byte) error { return write(s.arp, [6]byte(frame), frame) }
+
+// write sends a packet. The first after the link went down and up again is
+// refused with ENETDOWN; the second passes.
+func write(c *pkt.Conn, hw [6]byte, packet []byte) error {
+	_, err := c.WriteTo(packet, &pkt.Addr{HardwareAddr: hw[:]})
 	if errors.Is(err, unix.ENETDOWN) {
-		_, err = s.raw.WriteTo(frame, &pkt.Addr{HardwareAddr: hw[:]})
+		_, err = c.WriteTo(packet, &pkt.Addr{HardwareAddr: hw[:]})
 	}
 	return err
 }

@@ -72,9 +72,17 @@ func (s *Server) handle(l *link, p *packet) {
 	}
 	now := time.Now()
 	l.count(q.kind)
+	if why := l.closed(); why != fine && !q.isProbe() {
+		l.drop(why)
+		return
+	}
 	q.known, q.listed = s.known(q.hw)
 	if q.forged() {
 		s.deliver(l, forgery(q), now)
+		return
+	}
+	if q.isProbe() {
+		s.meet(l, q, now)
 		return
 	}
 	q.repeats = l.repeats.count(q, now)
@@ -116,6 +124,9 @@ func (s *Server) deliver(l *link, a answer, now time.Time) {
 	}
 	if a.drop != fine {
 		l.drop(a.drop)
+	}
+	if a.kind == event.LeaseDeclined {
+		l.asking.nudge() // whoever uses the address is looked for at once
 	}
 	if a.reply != nil {
 		l.send(a)

@@ -35,20 +35,6 @@ var (
 		Explain: "A device that tries more than a healthy charger ever would, such as one port after the other. The log is kept readable for the others.",
 		Advice:  "Find out what this device is: it tries what is open.",
 	}
-	DeniedAddressClaimed = &Kind{
-		ID: "denied-address-claimed", Level: Warning,
-		Text:    "{CHARGER} claims {OWNER}'s address {ADDRESS}",
-		Explain: "A device said by ARP that the address is its own, while this box leased it to another. What is meant for the one may now reach the other instead, and what the other does is written down under the one's name. It happens with a device that has a fixed address, with one that wants to be taken for another, and where a Wi-Fi repeater puts its own MAC address on what its clients send.",
-		Advice:  "Find the device by its MAC address {MAC}. A charger with a fixed address: set it to DHCP and switch its power off and on. Anything else: take it off the network, and change the passphrase of the Wi-Fi.",
-		Every:   hour, Per: []string{"OWNER"}, Most: 30,
-	}
-	DeniedGatewayClaimed = &Kind{
-		ID: "denied-gateway-claimed", Level: Error,
-		Text:    "{CHARGER} claims the gateway's own address {ADDRESS} in {NETWORK}",
-		Explain: "A device said by ARP that the address of this box is its own. Chargers that believe it send their packets to that device and lose the cloud.",
-		Advice:  "Find the device by its MAC address {MAC} and take it off the network. If it is a router or a second chargegate box, it has the same address as this one: one of the two needs another.",
-		Every:   hour,
-	}
 	DeniedUplink = &Kind{
 		ID: "denied-uplink", Level: Info,
 		Text:    "{SRC} was refused {WHAT} on the uplink {INTERFACE}",
@@ -70,13 +56,13 @@ var (
 	DeniedFlood = &Kind{
 		ID: "denied-flood", Level: Warning,
 		Text:    "more packets are refused on {INTERFACE} than are looked at ({RATE} a second); the rest is only counted",
-		Explain: "ARP counts among them. So that a flood of refused packets costs no more than a little of the processor, only so many are looked at. The firewall refuses every one of them.",
+		Explain: "So that a flood of refused packets costs no more than a little of the processor, only so many are looked at. The firewall refuses every one of them.",
 		Advice:  "Look at the other denied lines of this minute for who it is, and take that device off the network.",
 		Every:   hour, Per: []string{"INTERFACE"},
 	}
 )
 
 var deniedKinds = []*Kind{
-	DeniedRefused, DeniedDirect, DeniedSpoofed, DeniedNoise, DeniedManyRefusals, DeniedAddressClaimed,
-	DeniedGatewayClaimed, DeniedUplink, DeniedWaiting, DeniedWatching, DeniedFlood,
+	DeniedRefused, DeniedDirect, DeniedSpoofed, DeniedNoise, DeniedManyRefusals,
+	DeniedUplink, DeniedWaiting, DeniedWatching, DeniedFlood,
 }

@@ -34,9 +34,9 @@ var (
 	}
 	LeaseDeclined = &Kind{
 		ID: "dhcp-lease-declined", Level: Warning,
-		Text:    "{CHARGER} says that {IP} is used by another device; for an hour nobody gets that address who can have another",
+		Text:    "{CHARGER} says that {IP} is used by {OTHER}; for an hour nobody gets that address who can have another",
 		Explain: "Before it uses an address, a charger asks the network whether somebody else answers for it. Somebody did: a device with a fixed address, or an access point that answers in the name of others. Some chargers never ask again after that (F-2).",
-		Advice:  "Look for a device with a fixed address on this network and remove it; in an external access point, switch off proxy ARP. Then switch the charger's power off and on.",
+		Advice:  "Look for a device with a fixed address on this network and remove it; dhcp-address-in-use names it once it answers. In an external access point, switch off proxy ARP. Then switch the charger's power off and on.",
 	}
 	DeclineIgnored = &Kind{
 		ID: "dhcp-decline-ignored", Level: Warning,
@@ -146,7 +146,7 @@ var (
 	}
 	DHCPInterfaceFound = &Kind{
 		ID: "dhcp-interface-found", Level: Info,
-		Text:    "{NETWORK}: addresses are given on {INTERFACE}",
+		Text:    "{NETWORK}: {INTERFACE} is there; addresses are given on it",
 		Explain: "The interface has appeared, or was made anew, and is being listened on.",
 	}
 	DHCPInterfaceFailed = &Kind{
@@ -155,6 +155,87 @@ var (
 		Explain: "The interface is there but its sockets cannot be had. It is tried again every second.",
 		Advice:  "Look for another DHCP server on this machine: ss -lunp sport = :67.",
 		Every:   10 * minute,
+	}
+	AddressClaimed = &Kind{
+		ID: "dhcp-address-claimed", Level: Warning,
+		Text:    "{CHARGER} claims {OWNER}'s address {ADDRESS}",
+		Explain: "A device said by ARP that the address is its own, while this box leased it to another. What is meant for the one may now reach the other instead, and what the other does is written down under the one's name. It happens with a device that has a fixed address, with one that wants to be taken for another, and where a Wi-Fi repeater puts its own MAC address on what its clients send.",
+		Advice:  "Find the device by its MAC address {MAC}. A charger with a fixed address: set it to DHCP and switch its power off and on. Anything else: take it off the network, and change the passphrase of the Wi-Fi.",
+		Every:   hour, Per: []string{"OWNER"}, Most: 30,
+	}
+	GatewayClaimed = &Kind{
+		ID: "dhcp-gateway-claimed", Level: Error,
+		Text:    "{CHARGER} claims the gateway's own address {ADDRESS} in {NETWORK}",
+		Explain: "A device said by ARP that the address of this box is its own. Chargers that believe it send their packets to that device and lose the cloud.",
+		Advice:  "Find the device by its MAC address {MAC} and take it off the network. If it is a router or a second chargegate box, it has the same address as this one: one of the two needs another.",
+		Every:   hour,
+	}
+	AddressInUse = &Kind{
+		ID: "dhcp-address-in-use", Level: Warning,
+		Text:    "{NETWORK}: {IP} is used by {CHARGER}, who does not have it from here; it is given to nobody",
+		Explain: "A device answers for an address that this box would give to others. It has a fixed address, or one from another DHCP server. The address is left out for as long as somebody uses it, so no charger meets a conflict (F-2).",
+		Advice:  "Find the device with the MAC address {MAC}. A charger with a fixed address: set it to DHCP and switch its power off and on. Anything else does not belong on this network.",
+		Every:   hour, Per: []string{KeyIP}, Most: 30,
+	}
+	ProxyARP = &Kind{
+		ID: "dhcp-proxy-arp", Level: Warning,
+		Text:    "{NETWORK}: {CHARGER} says that it has {ADDRESS}, too; so many addresses are claimed that no more of that is believed",
+		Explain: "One device answers for many addresses that it does not have from here, or many devices do for one each. An access point that answers in the name of others (proxy ARP) does that. A charger that is given such an address takes it for used, refuses it, and may never ask again (F-2).",
+		Advice:  "In the external access point, switch off proxy ARP and whatever else answers in the name of its clients. Otherwise find the device with the MAC address {MAC} and take it off the network.",
+		Every:   hour,
+	}
+	NeighbourFlood = &Kind{
+		ID: "dhcp-neighbour-flood", Level: Warning,
+		Text:    "{NETWORK}: more ARP arrives on {INTERFACE} than is looked at; the rest is only counted",
+		Explain: "So that a flood costs no more than a little of the processor, only so many frames a second are looked at that say which address is whose. While it lasts nobody can tell which addresses are free; chargers are given addresses all the same.",
+		Advice:  "Look for a loop in the cables or for a device that searches the network: unplug one after the other until it ends.",
+		Every:   hour,
+	}
+	RogueServer = &Kind{
+		ID: "dhcp-rogue-server", Level: Error,
+		Text:    "{NETWORK}: there is another DHCP server, {SERVER} at {MAC}; chargers that listen to it do not reach the cloud",
+		Explain: "A device on this network gives addresses as well. A charger takes whichever answer comes first; with the other's it has another router and another name server, and bypasses this box. It is mostly a router, an access point that was set up as one, or a second chargegate.",
+		Advice:  "Find the device by its MAC address {MAC} and switch its DHCP server off. dhcp-rogue-server-gone follows within minutes. Then switch off and on the power of the chargers that stay away.",
+		Every:   hour,
+	}
+	RogueServerGone = &Kind{
+		ID: "dhcp-rogue-server-gone", Level: Info,
+		Text:    "{NETWORK}: the other DHCP server, {SERVER} at {MAC}, is gone",
+		Explain: "It was asked twice and did not answer.",
+		Every:   minute,
+	}
+	AnotherChargegate = &Kind{
+		ID: "dhcp-another-chargegate", Level: Error,
+		Text:    "{NETWORK}: another chargegate gives addresses here, {SERVER} at {MAC}; this one gives none on this network",
+		Explain: "Two boxes would give the same address to two chargers. The one that served first goes on; of two that start at once the one with the lower MAC address serves. This box looks every half minute whether the other is still there, and serves when it is gone.",
+		Advice:  "One of the two boxes must go: unplug one from this network, or make their networks separate ones. If there is no second box, somebody pretends to be one: find the device with the MAC address {MAC}.",
+	}
+	ServingAgain = &Kind{
+		ID: "dhcp-serving-again", Level: Info,
+		Text:    "{NETWORK}: the other chargegate at {MAC} is gone; addresses are given here now",
+		Explain: "The box that this one had stood down for did not answer twice.",
+	}
+	NoCarrier = &Kind{
+		ID: "dhcp-no-carrier", Level: Warning,
+		Text:    "{NETWORK}: {INTERFACE} has no carrier; nobody on it can be reached",
+		Explain: "The interface is there, but the cable is not plugged in, the device at its other end has no power, or the radio is not on the air.",
+		Advice:  "Check the cable at both ends and the power of the access point. For a radio of this box: systemctl status chargegate-ap@{NETWORK}.",
+	}
+	CarrierBack = &Kind{
+		ID: "dhcp-carrier-back", Level: Info,
+		Text:    "{NETWORK}: {INTERFACE} has a carrier again",
+		Explain: "Whoever is on it can be reached.",
+	}
+	NoAddress = &Kind{
+		ID: "dhcp-gateway-address-missing", Level: Error,
+		Text:    "{NETWORK}: {INTERFACE} does not have the gateway's address {ADDRESS}; nobody is given an address",
+		Explain: "A charger that was given an address now would find neither names nor the time nor the way to the cloud: all of that is at the gateway's address.",
+		Advice:  "Look whether something else manages the interface, as NetworkManager does: ip address; networkctl. Then run: systemctl restart chargegate-prepare.",
+	}
+	AddressBack = &Kind{
+		ID: "dhcp-gateway-address-back", Level: Info,
+		Text:    "{NETWORK}: {INTERFACE} has the gateway's address {ADDRESS}; addresses are given",
+		Explain: "What was missing is there.",
 	}
 	DHCPBufferSmall = &Kind{
 		ID: "dhcp-buffer-small", Level: Warning,
@@ -187,7 +268,8 @@ var (
 
 var dhcpKinds = []*Kind{
 	LeaseGranted, LeaseKept, LeaseRenewed, LeaseOffered, LeaseReleased, LeaseDeclined, DeclineIgnored, BindingsTooMany, SenderForged,
-	LeaseRefused, LeaseElsewhere,
+	LeaseRefused, LeaseElsewhere, AddressClaimed, GatewayClaimed, AddressInUse, ProxyARP, NeighbourFlood,
+	RogueServer, RogueServerGone, AnotherChargegate, ServingAgain, NoCarrier, CarrierBack, NoAddress, AddressBack,
 	PoolFilling, PoolNearlyFull, PoolRecovered, PoolExhausted, StrangersExhausted,
 	LeaseStorageFailed, LeaseStorageRecovered, LeaseStorageUntidy, LeasesLoaded, LeasesDropped, LeaseFileDamaged,
 	DHCPInterfaceMissing, DHCPInterfaceFound, DHCPInterfaceFailed, DHCPBufferSmall, DHCPQueueFull, DHCPPacketDropped, DHCPSendFailed,

@@ -47,7 +47,8 @@ const (
 // A NetworkState is one charger network, as it is configured and as it is.
 type NetworkState struct {
 	Network
-	Missing bool     `json:"interface_missing"` // nobody on it can be served
+	Problem string   `json:"problem,omitempty"` // what is wrong with it as a whole, in words
+	Do      string   `json:"do,omitempty"`      // what to do about that
 	Pool    *PoolUse `json:"pool,omitempty"`
 	Radio   *Radio   `json:"radio,omitempty"` // absent where an external access point hangs on it
 }

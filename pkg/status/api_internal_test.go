@@ -21,23 +21,33 @@ import (
 	"chargegate/pkg/event"
 )
 
-func TestNetworkWithoutItsInterfaceIsTold(t *testing.T) {
+func TestTroubleOfANetworkIsTold(t *testing.T) {
 	t.Parallel()
 	h := newHouse(twoChargers())
-	h.src.Serves = func(network string) bool { return network != "P1" }
-	server := h.open(t)
-	var got Status
-	if code := server.get("/v1/status", &got); code != http.StatusOK {
-		t.Fatalf("answered %d", code)
-	}
-	want := Trouble{About: AboutNetwork + "P1", Do: missingAdvice, Text: "P1: there is no interface wlan0, so nobody on it is served."}
-	if !got.Networks[0].Missing || len(got.Troubles) == 0 || got.Troubles[0] != want {
-		t.Errorf("troubles %+v", got.Troubles)
-	}
-	var doctor Doctor
-	server.get("/v1/doctor", &doctor)
-	if !slices.ContainsFunc(doctor.Checks, func(c Check) bool { return c.Name == "network P1" && c.Result == Fail }) {
-		t.Errorf("doctor does not name it: %+v", doctor.Checks)
+	for _, problem := range []string{
+		"there is no interface wlan0, so nobody on it is served",
+		"another DHCP server gives addresses: 10.83.0.9 (02:00:00:00:00:09)",
+	} {
+		h.src.Trouble = func(network string) (string, string) {
+			if network != "P1" {
+				return "", ""
+			}
+			return problem, "Mend it."
+		}
+		server := h.open(t)
+		var got Status
+		if code := server.get("/v1/status", &got); code != http.StatusOK {
+			t.Fatalf("answered %d", code)
+		}
+		want := Trouble{About: AboutNetwork + "P1", Do: "Mend it.", Text: "P1: " + problem + "."}
+		if got.OK || got.Networks[0].Problem != problem || len(got.Troubles) == 0 || got.Troubles[0] != want {
+			t.Errorf("troubles %+v", got.Troubles)
+		}
+		var doctor Doctor
+		server.get("/v1/doctor", &doctor)
+		if !slices.Contains(doctor.Checks, Check{Name: "network P1", Result: Fail, Found: problem, Do: "Mend it."}) {
+			t.Errorf("doctor does not name it: %+v", doctor.Checks)
+		}
 	}
 }
 

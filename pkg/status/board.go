@@ -49,7 +49,9 @@ func (s *Server) networks(now time.Time) []NetworkState {
 	out := make([]NetworkState, len(s.src.Networks))
 	for i, n := range s.src.Networks {
 		out[i].Network = n
-		out[i].Missing = s.src.Serves != nil && !s.src.Serves(n.Name)
+		if s.src.Trouble != nil {
+			out[i].Problem, out[i].Do = s.src.Trouble(n.Name)
+		}
 	}
 	at := func(name string) *NetworkState {
 		if i := slices.IndexFunc(out, func(n NetworkState) bool { return n.Name == name }); i >= 0 {

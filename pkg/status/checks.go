@@ -31,14 +31,6 @@ func checkLink(l Link) finding {
 	return pass("%s has a link, the address %s and a default route", l.Interface, l.Address)
 }
 
-// missingAdvice is what to do about a charger interface that is not there.
-const missingAdvice = "Is the radio or the network adapter plugged in? Run: ip link. If its name has changed, correct interface in the configuration and run: systemctl restart chargegate-prepare."
-
-// checkInterface: a network lives on its interface, and this one's is missing.
-func checkInterface(n NetworkState) finding {
-	return fail(missingAdvice, "there is no interface %s, so nobody on it is served", n.Interface)
-}
-
 // checkClock: no time is better than a wrong one, but without time no charger
 // can authenticate (Z-11).
 func checkClock(c Clock) finding {

@@ -205,8 +205,8 @@ func (s *Server) inwards(now time.Time) []examination {
 	st := s.status(now)
 	var list []examination
 	for _, n := range st.Networks {
-		if n.Missing {
-			list = append(list, known("network "+n.Name, checkInterface(n)))
+		if n.Problem != "" {
+			list = append(list, known("network "+n.Name, fail(n.Do, "%s", n.Problem)))
 		}
 		if n.Pool != nil {
 			list = append(list, known("addresses "+n.Name, checkPool(*n.Pool)))

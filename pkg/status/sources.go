@@ -29,8 +29,9 @@ type Sources struct {
 	Networks []Network
 	// Clock says whether this box knows the time (Z-11).
 	Clock func() Clock
-	// Serves says whether a network's interface is there; nil: they all are.
-	Serves func(network string) bool
+	// Trouble says in words what is wrong with a network as a whole, and what to do
+	// about it; empty: nothing. Nil: nothing is wrong with any.
+	Trouble func(network string) (problem, do string)
 	// Pools say how full each network is.
 	Pools func(now time.Time) []PoolUse
 	// Radios are what was last seen on each radio.

@@ -42,8 +42,8 @@ func troubles(st Status) []Trouble {
 	}
 	for _, n := range st.Networks {
 		about := AboutNetwork + n.Name
-		if n.Missing {
-			say(about, missingAdvice, "%s: there is no interface %s, so nobody on it is served.", n.Name, n.Interface)
+		if n.Problem != "" {
+			say(about, n.Do, "%s: %s.", n.Name, n.Problem)
 		}
 		if p := n.Pool; p != nil && p.Used*100 >= p.Size*crowded {
 			say(about, poolAdvice, "%s has given away %d of %d addresses.", n.Name, p.Used, p.Size)

@@ -189,6 +189,7 @@ upstreams = ["system", "1.1.1.1", "192.168.1.1:5353", "tls://9.9.9.9#dns.quad9.n
 	same("firewall ports", []uint16{443, 8443, 8883}, c.Denied.Ports)
 	same("uplink ports", []uint16{22, 2222}, c.Denied.UplinkPorts)
 	same("pools", 2, len(c.Pools))
+	same("relay agents and other boxes only where no radio is ours", []bool{true, false}, []bool{c.DHCP.Networks[0].OwnRadio, c.DHCP.Networks[1].OwnRadio})
 	same("radios", 1, len(c.Radio.Networks))
 	same("stations", 19, c.Radio.Networks[0].MaxStations)
 	same("upstreams", []resolver.Upstream{

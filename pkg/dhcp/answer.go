@@ -3,6 +3,8 @@ package dhcp
 import (
 	"errors"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -44,20 +46,27 @@ const (
 // query, the table, how much the client asked for before, and the time alone.
 type desk struct {
 	Network
+	// selves are the gateway's addresses on all its networks: each stands for this
+	// server in option 54 (RFC 2131, 4.1).
+	selves []netip.Addr
 	leases *lease.Table
 	term   time.Duration
 
-	declines, bindings *limit
+	declines, bindings, naks *limit
 	// What all clients that are not listed may do together, for a MAC is easily
 	// made up: without an inventory everybody is of these, with one the strangers.
 	nobodysDeclines                  *limit
 	unnamedBindings, strangeBindings *limit
 }
 
-func newDesk(n Network, leases *lease.Table, term time.Duration) desk {
+// newDesk makes the desk of one of all networks.
+func newDesk(n Network, all []Network, leases *lease.Table, term time.Duration) desk {
 	d := desk{Network: n, leases: leases, term: term,
-		declines: newLimit(maxDeclines, declinesEvery), bindings: newLimit(maxBindings, bindingsEvery),
+		declines: newLimit(maxDeclines, declinesEvery), bindings: newLimit(maxBindings, bindingsEvery), naks: newLimit(maxNaks, naksEvery),
 		nobodysDeclines: newLimit(maxNobodysDeclines, nobodysDeclinesEvery)}
+	for _, other := range all {
+		d.selves = append(d.selves, other.Gateway.Addr())
+	}
 	for _, c := range leases.Counts(time.Now()) {
 		if c.Network == n.Name {
 			d.unnamedBindings = newLimit(perAddress*max(1, c.Size), bindingsEvery)
@@ -112,6 +121,8 @@ func (d *desk) answer(q query, now time.Time) answer {
 		a = d.decline(q, now)
 	case dhcpv4.MessageTypeInform:
 		a = d.inform(q)
+	case dhcpv4.MessageTypeNone:
+		a = answer{drop: bootp}
 	default:
 		a = answer{drop: unknownType}
 	}
@@ -124,7 +135,8 @@ func (d *desk) answer(q query, now time.Time) answer {
 	return a
 }
 
-// discover offers an address (RFC 2131, 4.3.1).
+// discover offers an address (RFC 2131, 4.3.1). A client that asks for it is
+// given the address at once (RFC 4039, 3.1), if it may have a binding now.
 func (d *desk) discover(q query, now time.Time) answer {
 	addr, err := d.leases.Offer(d.Name, q.hw, q.wants, q.known, now)
 	switch {
@@ -133,6 +145,12 @@ func (d *desk) discover(q query, now time.Time) answer {
 	case err != nil:
 		return answer{learn: asked, kind: event.StrangersExhausted, crowd: true}
 	}
+	if q.rapid() {
+		if a, err := d.bind(q, addr, true, now); err == nil {
+			a.reply.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionRapidCommit, nil))
+			return a
+		}
+	}
 	return answer{
 		reply: d.lend(q, dhcpv4.MessageTypeOffer, addr),
 		learn: asked,
@@ -140,19 +158,23 @@ func (d *desk) discover(q query, now time.Time) answer {
 	}
 }
 
-// request tells the client's state by what it fills in (RFC 2131, 4.3.2).
+// request answers by the client's state (RFC 2131, 4.3.2).
 func (d *desk) request(q query, now time.Time) answer {
-	switch {
-	case q.server.IsValid() && q.server != d.Gateway.Addr():
-		return d.elsewhere(q) // SELECTING, and somebody else was
-	case q.server.IsValid() && q.wants.IsValid():
-		return d.grant(q, q.wants, true, now) // SELECTING
-	case q.ciaddr.IsValid():
-		return d.grant(q, q.ciaddr, false, now) // RENEWING or REBINDING
-	case q.wants.IsValid():
-		return d.grant(q, q.wants, true, now) // INIT-REBOOT
+	if d.foreign(q.server) {
+		return d.elsewhere(q)
+	}
+	switch q.state() {
+	case selecting, rebooting:
+		return d.grant(q, q.wants, true, now)
+	case renewing:
+		return d.grant(q, q.ciaddr, false, now)
 	}
 	return answer{drop: malformed}
+}
+
+// foreign says whether a message names another server than this.
+func (d *desk) foreign(server netip.Addr) bool {
+	return server.IsValid() && !slices.Contains(d.selves, server)
 }
 
 // elsewhere drops what was offered: the client has told everybody that it
@@ -174,18 +196,32 @@ func forgery(q query) answer {
 // that we know nothing of is free. So we answer where RFC 2131, 4.3.2, would have
 // a server that shares the network be silent.
 func (d *desk) grant(q query, addr netip.Addr, starting bool, now time.Time) answer {
+	a, err := d.bind(q, addr, starting, now)
+	if err != nil {
+		return d.refuse(q, addr, err, now)
+	}
+	return a
+}
+
+// errTooMany means that the client has had its share of new bindings.
+var errTooMany = errors.New("too many new addresses")
+
+// bind gives an address for as long as this server says, also when the client
+// asked for less and is told so: what is in the table may be longer (RFC 2131,
+// 3.3).
+func (d *desk) bind(q query, addr netip.Addr, starting bool, now time.Time) (answer, error) {
 	if b, had := d.leases.Lookup(d.Name, q.hw); (!had || b.Addr != addr) && !d.mayBind(q, now) {
-		return answer{drop: bindingsTooMany, kind: event.BindingsTooMany, crowd: true}
+		return answer{}, errTooMany
 	}
 	g, err := d.leases.Bind(lease.Claim{Network: d.Name, HW: q.hw, Known: q.known, Host: q.HostName(), Term: d.term, Starting: starting}, addr, now)
 	if err != nil {
-		return d.refuse(q, addr, err)
+		return answer{}, err
 	}
 	a := answer{
 		reply: d.lend(q, dhcpv4.MessageTypeAck, addr), ticket: g.Ticket,
 		learn: leased, addr: addr,
 		kind: event.LeaseRenewed,
-		fields: []event.Field{event.IP(addr), event.F("LEASE", d.term),
+		fields: []event.Field{event.IP(addr), event.F("LEASE", d.termFor(q)),
 			event.F("HOSTNAME", g.Host), event.F("KNOWN", q.known)},
 	}
 	switch {
@@ -195,26 +231,34 @@ func (d *desk) grant(q query, addr netip.Addr, starting bool, now time.Time) ans
 	case starting || g.First:
 		a.kind = event.LeaseKept
 	}
-	return a
+	return a, nil
 }
 
-func (d *desk) refuse(q query, addr netip.Addr, err error) answer {
-	if !errors.Is(err, lease.ErrRefused) {
+// refuse says no. A client that asks for wrong addresses without end is not
+// answered each time.
+func (d *desk) refuse(q query, addr netip.Addr, err error, now time.Time) answer {
+	switch {
+	case errors.Is(err, errTooMany):
+		return answer{drop: bindingsTooMany, kind: event.BindingsTooMany, crowd: true}
+	case !errors.Is(err, lease.ErrRefused):
 		return answer{drop: notOurs}
+	case !d.naks.allows(q.hw, q.listed, now):
+		return answer{drop: naksTooMany}
 	}
-	why := err
+	d.naks.use(q.hw, q.listed, now)
+	why := strings.TrimPrefix(err.Error(), lease.ErrRefused.Error()+": ")
 	if !d.Gateway.Contains(addr) {
-		why = errors.New("it is of another network")
+		why = "it is of another network"
 	}
 	return answer{
-		reply: d.reply(q, dhcpv4.MessageTypeNak),
+		reply: d.nak(q, why),
 		kind:  event.LeaseRefused, crowd: true, fields: []event.Field{event.IP(addr), event.F("REASON", why)},
 	}
 }
 
 // release takes an address back; there is no answer (RFC 2131, 4.3.4).
 func (d *desk) release(q query, now time.Time) answer {
-	if q.server.IsValid() && q.server != d.Gateway.Addr() {
+	if d.foreign(q.server) {
 		return answer{drop: foreignServer}
 	}
 	if !d.leases.Release(d.Name, q.hw, q.ciaddr, now) {
@@ -225,7 +269,7 @@ func (d *desk) release(q query, now time.Time) answer {
 
 // decline puts an address into quarantine; there is no answer (RFC 2131, 4.3.3).
 func (d *desk) decline(q query, now time.Time) answer {
-	if q.server.IsValid() && q.server != d.Gateway.Addr() {
+	if d.foreign(q.server) {
 		return answer{drop: foreignServer}
 	}
 	if !d.declines.allows(q.hw, q.listed, now) || !q.listed && !d.nobodysDeclines.allows(together, true, now) {
@@ -243,13 +287,12 @@ func (d *desk) decline(q query, now time.Time) answer {
 }
 
 // inform tells a client with an address of its own about the network (RFC 2131,
-// 4.3.5). It promises nothing.
+// 4.3.5). It looks at no lease and promises nothing.
 func (d *desk) inform(q query) answer {
-	if !d.Gateway.Contains(q.ciaddr) || q.ciaddr == d.Gateway.Addr() {
+	if !d.canHold(q.ciaddr) {
 		return answer{drop: notOurs}
 	}
 	reply := d.reply(q, dhcpv4.MessageTypeAck)
-	reply.ClientIPAddr = netIP(q.ciaddr)
 	d.describe(q, reply)
 	return answer{reply: reply}
 }

@@ -12,9 +12,14 @@ type Network struct {
 	// Gateway is the gateway's own address with the length of the subnet:
 	// 10.83.0.1/24. It is option 54, 3, 6 and 42 of every answer.
 	Gateway netip.Prefix
-	// OwnRadio says that the interface is an access point of this box, where no
-	// other chargegate can be.
+	// OwnRadio says that the interface is an access point of this box. There no
+	// other chargegate can be, and nobody can be a relay agent (RFC 2131, 4.1).
 	OwnRadio bool
+}
+
+// canHold says whether a device of the network can have an address.
+func (n Network) canHold(a netip.Addr) bool {
+	return n.Gateway.Contains(a) && a != n.Gateway.Addr() && a != n.Gateway.Masked().Addr() && a != lastOf(n.Gateway)
 }
 
 // Config is what the DHCP server needs to know.

@@ -26,6 +26,11 @@ const (
 	// maxNobodysDeclines and nobodysDeclinesEvery are the same for their DECLINEs.
 	maxNobodysDeclines   = 12
 	nobodysDeclinesEvery = 10 * time.Minute
+	// maxNaks is how many DHCPNAKs a client gets at once, and after that one every
+	// naksEvery. A charger needs one when it comes from another network; each is
+	// broadcast, at the slowest rate of the radio.
+	maxNaks   = 10
+	naksEvery = time.Second
 	// maxClients bounds how many clients a limit remembers: a network's chargers
 	// several times over.
 	maxClients = 4096

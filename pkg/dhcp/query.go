@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 
@@ -36,9 +37,11 @@ const (
 	fine      reason = iota
 	malformed        // not a DHCP message
 	notRequest
+	bootp
 	notEthernet
 	badHardware
 	foreignRelay
+	forgedRelay
 	unknownType
 	foreignServer
 	notOurs
@@ -46,6 +49,7 @@ const (
 	foreignSender
 	declinesTooMany
 	bindingsTooMany
+	naksTooMany
 	ofChargegate
 	noAddress
 	standsDown
@@ -55,9 +59,11 @@ const (
 var reasonNames = [reasons]string{
 	malformed:     "malformed",
 	notRequest:    "not a request",
+	bootp:         "BOOTP without DHCP",
 	notEthernet:   "not Ethernet",
 	badHardware:   "not the hardware address of a device",
 	foreignRelay:  "relayed from another network",
+	forgedRelay:   "relayed where there can be no relay agent",
 	unknownType:   "of an unknown type",
 	foreignServer: "for another server",
 	notOurs:       "about an address that the client does not have",
@@ -67,10 +73,10 @@ var reasonNames = [reasons]string{
 	foreignSender:   "sent by somebody else",
 	declinesTooMany: "one DECLINE too many",
 	bindingsTooMany: "one new address too many",
-
-	ofChargegate: "a question of another chargegate",
-	noAddress:    "the gateway's address is not on the interface",
-	standsDown:   "another chargegate serves",
+	naksTooMany:     "one refusal too many",
+	ofChargegate:    "a question of another chargegate",
+	noAddress:       "the gateway's address is not on the interface",
+	standsDown:      "another chargegate serves",
 }
 
 func (r reason) String() string { return reasonNames[r] }
@@ -90,7 +96,7 @@ func read(frame []byte, n Network) (query, reason) {
 // dropped if it is.
 func parse(packet []byte, n Network) (query, reason) {
 	m, err := dhcpv4.FromBytes(packet)
-	if err != nil {
+	if err != nil || unload(packet, m) != nil || !wellFormed(m.Options) {
 		return query{}, malformed
 	}
 	if m.OpCode != dhcpv4.OpcodeBootRequest {
@@ -107,10 +113,94 @@ func parse(packet []byte, n Network) (query, reason) {
 	}
 	// A relay agent puts its own address on the clients' side there (RFC 2131,
 	// 4.1): that of another subnet asks for addresses that we do not have.
-	if q.giaddr.IsValid() && (!n.Gateway.Contains(q.giaddr) || q.giaddr == n.Gateway.Addr()) {
+	switch {
+	case q.giaddr.IsValid() && n.OwnRadio:
+		return query{}, forgedRelay
+	case q.giaddr.IsValid() && !n.canHold(q.giaddr):
 		return query{}, foreignRelay
 	}
 	return q, fine
+}
+
+// Where the fields lie that may hold options (RFC 2131, figure 1).
+const (
+	snameAt = 44
+	fileAt  = 108
+	fileEnd = 236
+)
+
+// unload adds the options that stand in the fields file and sname, in this order
+// (RFC 2131, 4.1). The parts of one that is split go together (RFC 3396, 5).
+func unload(packet []byte, m *dhcpv4.DHCPv4) error {
+	if !m.Options.Has(dhcpv4.OptionOptionOverload) {
+		return nil
+	}
+	overload := m.Options.Get(dhcpv4.OptionOptionOverload)
+	if len(overload) != 1 || overload[0] < 1 || overload[0] > 3 {
+		return errors.New("an option overload of an unknown kind") // RFC 2132, 9.3
+	}
+	if overload[0]&1 != 0 {
+		if err := m.Options.FromBytes(packet[fileAt:fileEnd]); err != nil {
+			return err
+		}
+	}
+	if overload[0]&2 != 0 {
+		return m.Options.FromBytes(packet[snameAt:fileAt])
+	}
+	return nil
+}
+
+// wellFormed says whether the options that decide about the answer have their
+// length (RFC 2132, 9.1, 9.6 and 9.7): one that cannot be read must not count as
+// one that is missing.
+func wellFormed(o dhcpv4.Options) bool {
+	for code, length := range map[dhcpv4.OptionCode]int{
+		dhcpv4.OptionDHCPMessageType: 1, dhcpv4.OptionRequestedIPAddress: 4, dhcpv4.OptionServerIdentifier: 4,
+	} {
+		if o.Has(code) && len(o.Get(code)) != length {
+			return false
+		}
+	}
+	return true
+}
+
+// A state is what a client is about when it sends a REQUEST.
+type state int
+
+const (
+	unclear   state = iota
+	selecting       // it was offered the address
+	rebooting       // it remembers the address (INIT-REBOOT)
+	renewing        // it uses the address (RENEWING, REBINDING)
+)
+
+// state tells them apart by what is filled in (RFC 2131, table 4). Some clients
+// name the server in a renewal as well.
+func (q query) state() state {
+	switch {
+	case q.server.IsValid() && q.wants.IsValid():
+		return selecting
+	case q.ciaddr.IsValid():
+		return renewing
+	case q.wants.IsValid() && !q.server.IsValid():
+		return rebooting
+	}
+	return unclear
+}
+
+// uses returns the address that the client has and can be reached at. In other
+// messages ciaddr must be zero, and is not believed (RFC 2131, table 5).
+func (q query) uses() netip.Addr {
+	if q.kind == dhcpv4.MessageTypeInform || q.kind == dhcpv4.MessageTypeRequest && q.state() == renewing {
+		return q.ciaddr
+	}
+	return netip.Addr{}
+}
+
+// rapid says whether the client asks for an ACK at once (RFC 4039, 4: the option
+// has no value).
+func (q query) rapid() bool {
+	return q.Options.Has(dhcpv4.OptionRapidCommit) && len(q.Options.Get(dhcpv4.OptionRapidCommit)) == 0
 }
 
 // forged says whether somebody speaks for another. A client sends its own

@@ -39,8 +39,8 @@ func routeOf(q query, r *dhcpv4.DHCPv4) route {
 		return route{toRelay, netip.AddrPortFrom(q.giaddr, dhcpv4.ServerPort)}
 	case kind == dhcpv4.MessageTypeNak:
 		return route{toAll, netip.AddrPortFrom(everybody, dhcpv4.ClientPort)}
-	case q.ciaddr.IsValid() && kind == dhcpv4.MessageTypeAck:
-		return route{toAddress, netip.AddrPortFrom(q.ciaddr, dhcpv4.ClientPort)}
+	case q.uses().IsValid():
+		return route{toAddress, netip.AddrPortFrom(q.uses(), dhcpv4.ClientPort)}
 	case q.IsBroadcast() || q.repeats >= tries:
 		return route{toAll, netip.AddrPortFrom(everybody, dhcpv4.ClientPort)}
 	}

@@ -82,7 +82,7 @@ func New(cfg Config, leases *lease.Table, book *charger.Book, log *event.Log) *S
 	small := new(atomic.Bool)
 	for _, n := range cfg.Networks {
 		l := &link{
-			desk:  newDesk(n, leases, cfg.Lease),
+			desk:  newDesk(n, cfg.Networks, leases, cfg.Lease),
 			log:   log,
 			small: small,
 			queue: make(chan *packet, queued),

@@ -48,6 +48,7 @@ func (c *call) showCharger(d status.ChargerDetail) {
 	}
 	c.detail("network", d.Network)
 	c.detail("address", addressText(d.Charger))
+	c.detail("reserved", reservedText(d.Charger))
 	c.detail("hostname", d.Hostname)
 	c.detail("last seen", ago(d.LastSeenAge))
 	c.showStation(d)

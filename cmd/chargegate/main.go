@@ -61,6 +61,7 @@ func commands() []command {
 		{"doctor", "", "test this box and its way out, now; takes up to half a minute", runDoctor},
 		{"events", "[-follow] [-charger NAME] [-level LEVEL] [-n COUNT]", "what happened", runEvents},
 		{"render", "[-config FILE] [-out DIR] [-check]", "write the files of nftables, hostapd and networkd", runRender},
+		{"plan", "[-config FILE] [-chargers COUNT]", "what the configuration comes to and what does not fit; or a garage for so many", runPlan},
 	}
 }
 

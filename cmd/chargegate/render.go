@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -127,24 +126,26 @@ func (c *call) faulty(done rendering, err error) error {
 	if !c.json {
 		return err
 	}
-	if faults := (config.Faults)(nil); errors.As(err, &faults) {
-		for _, f := range faults {
-			done.Faults = append(done.Faults, fault(f))
-		}
-	} else {
-		done.Faults = append(done.Faults, fault{Text: err.Error()})
-	}
+	done.Faults = faultList(err)
 	return c.showRendering(done)
+}
+
+// faultList is an error's faults for scripts, or the error as one.
+func faultList(err error) []fault {
+	var faults config.Faults
+	if !errors.As(err, &faults) {
+		return []fault{{Text: err.Error()}}
+	}
+	out := make([]fault, len(faults))
+	for i, f := range faults {
+		out[i] = fault(f)
+	}
+	return out
 }
 
 func (c *call) showRendering(done rendering) error {
 	if c.json {
-		e := json.NewEncoder(c)
-		e.SetIndent("", "  ")
-		if err := e.Encode(done); err != nil {
-			return fmt.Errorf("printing: %w", err)
-		}
-		return nil
+		return c.encode(done)
 	}
 	width := 0
 	for _, f := range done.Files {

@@ -60,8 +60,8 @@ func newDaemon(t *testing.T) *daemon {
 	now := time.Now()
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	book := charger.NewBook(charger.Inventory{
-		mac7: {MAC: mac7, Name: "P1-07", Serial: "ZAP000007", Model: "Go", Network: "P1"},
-		mac8: {MAC: mac8, Name: "P1-08", Serial: "ZPR000008", Model: "Pro", Network: "P1"},
+		mac7: {MAC: mac7, Name: "P1-07", Serial: "ZAP000007", Model: "Go", Network: "P1", Reserved: netip.MustParseAddr("10.83.0.7")},
+		mac8: {MAC: mac8, Name: "P1-08", Serial: "ZPR000008", Model: "Pro", Network: "P1", Reserved: netip.MustParseAddr("10.83.0.60")},
 		mac9: {MAC: mac9, Name: "P1-09", Network: "P1"},
 	}, nil)
 	list, err := policy.New(policy.Zaptec())

@@ -103,6 +103,18 @@ func addressText(c status.Charger) string {
 	return c.Address.String()
 }
 
+// reservedText is the address that the inventory keeps for a charger, or nothing
+// for none.
+func reservedText(c status.Charger) string {
+	switch {
+	case !c.Reserved.IsValid():
+		return ""
+	case c.Address.IsValid() && c.Address != c.Reserved:
+		return c.Reserved.String() + "; it still has another one, until it asks anew"
+	}
+	return c.Reserved.String()
+}
+
 // clock writes a moment: the time of day, and the day unless it is today.
 func clock(at, now time.Time) string {
 	at, now = at.Local(), now.Local()

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"chargegate/pkg/charger"
 	"chargegate/pkg/config"
 	"chargegate/pkg/event"
 )
@@ -57,7 +58,7 @@ func check(cfg *config.Config, err error, m machine, out, complain io.Writer) in
 	}
 	inventory, err := cfg.ReadInventory()
 	fmt.Fprintf(out, "%s: %s\n", cfg.File, namesRead(cfg, len(inventory), err))
-	for _, r := range warnings(cfg, len(inventory), err) {
+	for _, r := range warnings(cfg, inventory, err) {
 		fmt.Fprintf(out, "to look at: %s\n", r.Message)
 		if advice := r.Advice(); advice != "" {
 			fmt.Fprintf(out, "    ↳ %s\n", advice)
@@ -72,12 +73,13 @@ func check(cfg *config.Config, err error, m machine, out, complain io.Writer) in
 }
 
 // warnings are what the daemon would say of the configuration at its start.
-func warnings(cfg *config.Config, names int, err error) []event.Record {
+func warnings(cfg *config.Config, inventory charger.Inventory, err error) []event.Record {
 	log := event.New(event.Options{Keep: keep})
 	cfg.Tell(log)
-	if cfg.Inventory != "" && names == 0 && err == nil {
+	if cfg.Inventory != "" && len(inventory) == 0 && err == nil {
 		log.Say(event.InventoryEmpty, event.F("FILE", cfg.Inventory))
 	}
+	cfg.TellShares(inventory, log)
 	return log.Recent(0, "")
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
@@ -79,6 +80,14 @@ to look at: DIR/p1.psk: the quotation marks belong to the password
 FILE: no faults
 next: sudo systemctl enable --now systemd-networkd chargegate-prepare chargegate-firewall chargegated chargegate-ap@P1
 `},
+		{"addresses kept where strangers' are", good, kept(33, 5), machine{[]string{"cg-p1", "cg-up"}, true},
+			`FILE: network P1 on cg-p1, 10.83.0.1/24, room for 4 chargers
+FILE: chargers.csv: 5 chargers
+to look at: network P1 has 3 of 8 addresses left for devices that are not in the inventory; the others are kept for chargers
+    ↳ ` + event.InventoryStrangersSmall.Advice + `
+FILE: no faults
+next: sudo systemctl restart chargegate-prepare (the chargers' names alone: sudo systemctl reload chargegated)
+`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			path := write(t, map[string]string{"chargegate.toml": tt.toml, "chargers.csv": tt.csv, "p1.psk": "\"hunter2hunter2\"\n"})
@@ -92,6 +101,28 @@ next: sudo systemctl enable --now systemd-networkd chargegate-prepare chargegate
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
+	}
+}
+
+// kept is an inventory of n chargers with the addresses after 10.83.0.first.
+func kept(first, n int) string {
+	var b strings.Builder
+	b.WriteString("mac,name,address\n")
+	for i := range n {
+		fmt.Fprintf(&b, "60:15:92:41:00:%02x,P1-%02d,10.83.0.%d\n", i, i, first+1+i)
+	}
+	return b.String()
+}
+
+// The inventory's fault stands at its line.
+func TestCheckSaysWhichAddressCannotBeKept(t *testing.T) {
+	path := write(t, map[string]string{"chargegate.toml": good, "chargers.csv": "mac,name,address\n60:15:92:41:00:07,P1-07,10.83.1.7\n"})
+	cfg, err := config.Load(path)
+	var out, complain bytes.Buffer
+	code := check(cfg, err, machine{}, &out, &complain)
+	want := filepath.Join(filepath.Dir(path), "chargers.csv") + ":2:1: P1-07 cannot have 10.83.1.7; its address must be one of 10.83.0.0/24 (P1)\n"
+	if code != exitConfig || out.Len() > 0 || complain.String() != want {
+		t.Errorf("exit %d, printed %q, complained %q, want %q", code, out.String(), complain.String(), want)
 	}
 }
 

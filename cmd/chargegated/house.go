@@ -79,7 +79,8 @@ func (h *house) furnish() error {
 	}
 	cfg.Tell(log)
 	told := newNews(log, h.began)
-	h.book = charger.NewBook(h.inventory(cfg, 0), func(c charger.Charger, from, to charger.Stage) { told.moved(c, from, to, time.Now()) })
+	inventory := h.inventory(cfg, 0)
+	h.book = charger.NewBook(inventory, func(c charger.Charger, from, to charger.Stage) { told.moved(c, from, to, time.Now()) })
 	told.book = h.book
 	log.SetWho(h.who)
 
@@ -88,7 +89,7 @@ func (h *house) furnish() error {
 		return fmt.Errorf("reading the rules: %w", err)
 	}
 	var found lease.Report
-	if h.leases, found, err = lease.Open(filepath.Join(o.state, "leases"), cfg.Pools, nil, h.began); err != nil {
+	if h.leases, found, err = lease.Open(filepath.Join(o.state, "leases"), cfg.Pools, config.Reservations(inventory), h.began); err != nil {
 		return err
 	}
 	dhcp.SayFound(found, log)
@@ -170,6 +171,7 @@ func (h *house) inventory(cfg *config.Config, had int) charger.Inventory {
 	switch {
 	case len(inv) > 0:
 		h.log.Say(event.InventoryLoaded, event.F("CHARGERS", chargers(len(inv))), event.F("COUNT", len(inv)), file)
+		cfg.TellShares(inv, h.log)
 	case had > 0:
 		h.log.Say(event.InventoryKept, event.F("CHARGERS", chargers(had)), event.F("COUNT", had), file)
 		return nil

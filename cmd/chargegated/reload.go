@@ -13,8 +13,9 @@ import (
 )
 
 // reloader waits for SIGHUP and takes over what can change while everything
-// stays open: the inventory, the allow-list on ports that the firewall hands
-// over already, the signal thresholds and the log level.
+// stays open: the inventory with the addresses that it keeps for chargers, the
+// allow-list on ports that the firewall hands over already, the signal
+// thresholds and the log level.
 type reloader struct {
 	house *house
 	hup   chan os.Signal
@@ -60,6 +61,7 @@ func (h *house) reload() {
 	inventory := h.inventory(next, h.book.Inventory(""))
 	if inventory != nil {
 		h.book.Replace(inventory)
+		h.leases.Reserve(config.Reservations(inventory))
 	}
 	h.radio.SetThresholds(next.Radio.Warn, next.Radio.Minimum, next.Radio.Critical)
 	h.log.SetLevel(next.Log.Level)

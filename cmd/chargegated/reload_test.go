@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -112,6 +113,62 @@ func TestReloadWithAnInventoryThatIsNotThere(t *testing.T) {
 	}
 }
 
+// What the inventory keeps for a charger is in force from the start, follows a
+// reload, and stays when the new inventory cannot be used.
+func TestReservedAddressesFollowTheInventory(t *testing.T) {
+	h, path, sayings := settled(t, "mac,name,address\n60:15:92:41:00:07,P1-07,10.83.0.200\n60:15:92:41:00:08,P1-08,\n")
+	seven, eight := [6]byte{0x60, 0x15, 0x92, 0x41, 0, 7}, [6]byte{0x60, 0x15, 0x92, 0x41, 0, 8}
+	offered := func(hw [6]byte) string {
+		t.Helper()
+		addr, err := h.leases.Offer("P1", hw, netip.Addr{}, true, h.began)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.leases.Forgo("P1", hw)
+		return addr.String()
+	}
+	for _, step := range []struct{ name, csv, seven, fault string }{
+		{"at the start", "", "10.83.0.200", ""},
+		{"another one", "mac,name,address\n60:15:92:41:00:07,P1-07,10.83.0.201\n", "10.83.0.201", ""},
+		{"an inventory that cannot be used", "mac,address\n", "10.83.0.201", `line 1: no column "name"; the first line names the columns, like: mac,name,serial,model,network`},
+		{"the gateway's", "mac,name,address\n60:15:92:41:00:07,P1-07,10.83.0.1\n", "", "line 2: P1-07 cannot have 10.83.0.1, which is the gateway's own; its address must be another one between 10.83.0.1 and 10.83.0.254"},
+		{"none", "mac,name\n60:15:92:41:00:07,P1-07\n", "", ""},
+	} {
+		if step.csv != "" {
+			if err := os.WriteFile(filepath.Join(filepath.Dir(path), "chargers.csv"), []byte(step.csv), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			h.reload()
+		}
+		said := strings.Join(sayings(), "\n")
+		if fault := "inventory-fault: the inventory has a fault: " + step.fault; strings.Contains(said, fault) == (step.fault == "") {
+			t.Errorf("%s: said %s", step.name, said)
+		}
+		if got := offered(seven); step.seven != "" && got != step.seven || step.seven == "" && strings.HasPrefix(got, "10.83.0.20") {
+			t.Errorf("%s: P1-07 is offered %s, want %q", step.name, got, step.seven)
+		}
+		if got := offered(eight); strings.HasPrefix(got, "10.83.0.20") {
+			t.Errorf("%s: P1-08 is offered %s", step.name, got)
+		}
+	}
+}
+
+// The strangers' range of good is 10.83.0.34 to .41.
+func TestTooManyReservedAddressesAreSaid(t *testing.T) {
+	h, path, sayings := settled(t, kept(33, 5))
+	const small = "inventory-strangers-small: network P1 has 3 of 8 addresses left for devices that are not in the inventory; the others are kept for chargers"
+	if diff := cmp.Diff([]string{"inventory-loaded: the inventory names 5 chargers", small}, sayings()); diff != "" {
+		t.Errorf("at the start (-want +got)\n%s", diff)
+	}
+	if err := os.WriteFile(filepath.Join(filepath.Dir(path), "chargers.csv"), []byte(kept(41, 5)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.reload()
+	if diff := cmp.Diff([]string{"inventory-loaded: the inventory names 5 chargers", "daemon-reloaded: reloaded: the inventory; nothing else has changed"}, sayings()); diff != "" {
+		t.Errorf("outside of it (-want +got)\n%s", diff)
+	}
+}
+
 func TestStartWithoutNamesIsSaid(t *testing.T) {
 	_, _, sayings := settled(t, "60:15:92:41:00:07,P1-07\n")
 	want := []string{
@@ -124,7 +181,7 @@ func TestStartWithoutNamesIsSaid(t *testing.T) {
 }
 
 func TestEveryInventoryEventSaysWhatToDo(t *testing.T) {
-	for _, k := range []*event.Kind{event.InventoryKept, event.InventoryEmpty} {
+	for _, k := range []*event.Kind{event.InventoryKept, event.InventoryEmpty, event.InventoryFault, event.InventoryStrangersSmall} {
 		if k.Level != event.Warning || !strings.Contains(k.Advice, "systemctl reload chargegated") || !slices.Contains(event.All(), k) {
 			t.Errorf("%s: %+v", k.ID, k)
 		}

@@ -13,6 +13,9 @@ import (
 	"chargegate/pkg/charger"
 )
 
+// garage has two networks. P2's gateway stands at the end of its subnet.
+var garage = []charger.Network{{"P1", netip.MustParsePrefix("10.83.0.1/26")}, {"P2", netip.MustParsePrefix("10.83.16.254/24")}}
+
 func TestInventory(t *testing.T) {
 	for _, tt := range []struct {
 		name, csv string
@@ -24,7 +27,7 @@ func TestInventory(t *testing.T) {
 		{"comments and empty lines", "mac,name\n\n# level 1\n60:15:92:41:00:07, P1-07\n", []string{"P1-07"}, ""},
 		{"an empty file", "", nil, ""},
 		{"short rows", "mac,name,serial\n60:15:92:41:00:07,P1-07\n", []string{"P1-07"}, ""},
-		{"a column that is not known", "mac,name,colour\n", nil, `line 1: "colour" is not a column; allowed are mac, name, serial, model, network`},
+		{"a column that is not known", "mac,name,colour\n", nil, `line 1: "colour" is not a column; allowed are mac, name, serial, model, network, address`},
 		{"no names", "mac\n", nil, `line 1: no column "name"; the first line names the columns, like: mac,name,serial,model,network`},
 		{"a column twice", "mac,name,mac\n", nil, `line 1: column "mac" stands twice`},
 		{"faults leave the good rows in force", "mac,name\nnonsense,P1-01\n60:15:92:41:00:07,P1-07\n60:15:92:41:00:07,P1-08\n60:15:92:41:00:09,P1-07\n01:00:5e:00:00:01,P1-10\n60:15:92:41:00:11,\n60:15:92:41:00:12,P1-12,more\n60:15:92:41:00:13,P1\x1b13\n",
@@ -49,7 +52,7 @@ line 9: "P1\x1b13": a value has at most 40 bytes, all printable`},
 		{"UTF-16 without its mark", "\x00m\x00a\x00c\x00,", nil, "line 1: the file is UTF-16; save as UTF-8 (CSV UTF-8 in Excel)"},
 		{"no header", "# level 1\n60:15:92:41:00:07,P1-07,ZAP000007,Go\n60:15:92:41:00:08,P1-08,ZAP000008,Go\n", nil, "line 2: the first line must name the columns, like: mac,name,serial,model"},
 		{"no header, names first", "P1-07;60:15:92:41:00:07\nP1-08;60:15:92:41:00:08\n", nil, "line 1: the first line must name the columns, like: mac,name,serial,model"},
-		{"a header below a comment", "# level 1\nmac,colour\n", nil, `line 2: "colour" is not a column; allowed are mac, name, serial, model, network`},
+		{"a header below a comment", "# level 1\nmac,colour\n", nil, `line 2: "colour" is not a column; allowed are mac, name, serial, model, network, address`},
 		{"serial and name swapped", "mac,name,serial\n60:15:92:41:00:07,ZAP000007,P1-07\n60:15:92:41:00:08,zpr000008,\n60:15:92:41:00:09,ZAPPA,\n60:15:92:41:00:10,ZCH,\n", []string{"ZAPPA", "ZCH"},
 			"line 2: serial and name seem swapped: ZAP000007 is a serial number; the name is the parking space, like P1-07\nline 3: serial and name seem swapped: zpr000008 is a serial number; the name is the parking space, like P1-07"},
 		{"a network that is not there", "mac,name,network\n60:15:92:41:00:07,P1-07,P1\n\n60:15:92:41:00:08,P9-08,P9\n", []string{"P1-07", "P9-08"}, `line 4: P9-08 belongs to network "P9", which the configuration does not have`},
@@ -57,7 +60,7 @@ line 9: "P1\x1b13": a value has at most 40 bytes, all printable`},
 		{"a quote that does not end", "mac,name\n60:15:92:41:00:07,P1-07\n\"60:15\n", []string{"P1-07"}, "line 3: extraneous or missing \" in quoted-field"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			inv, err := charger.ReadInventory(strings.NewReader(tt.csv), func(n string) bool { return n == "P1" })
+			inv, err := charger.ReadInventory(strings.NewReader(tt.csv), garage)
 			var names []string
 			for _, c := range inv {
 				names = append(names, c.Name)
@@ -77,18 +80,97 @@ line 9: "P1\x1b13": a value has at most 40 bytes, all printable`},
 	}
 }
 
+func TestReservations(t *testing.T) {
+	for _, tt := range []struct {
+		name, header, row string
+		network, reserved string
+		fault             string
+	}{
+		{"none", "mac,name,network,address", "P1,", "P1", "", ""},
+		{"no such column", "mac,name,network", "P1", "P1", "", ""},
+		{"within its network", "mac,name,network,address", "P1,10.83.0.17", "P1", "10.83.0.17", ""},
+		{"the first and the last that a device can have", "mac,name,address", "10.83.16.1", "P2", "10.83.16.1", ""},
+		{"the last beside a gateway", "mac,name,address", "10.83.16.253", "P2", "10.83.16.253", ""},
+		{"the network is the one that holds it", "mac,name,network,address", ",10.83.16.70", "P2", "10.83.16.70", ""},
+		{"a spreadsheet's header", "MAC,Name,Network,Address", "P1, 10.83.0.17 ", "P1", "10.83.0.17", ""},
+		{"not an address", "mac,name,network,address", "P1,10.83.0", "P1", "",
+			`line 2: the address of P1-07, "10.83.0", is not an IPv4 address; write one of 10.83.0.0/26 (P1), or nothing`},
+		{"leading zeros", "mac,name,address", "10.83.0.017", "", "",
+			`line 2: the address of P1-07, "10.83.0.017", is not an IPv4 address; write one of 10.83.0.0/26 (P1), 10.83.16.0/24 (P2), or nothing`},
+		{"with a length", "mac,name,network,address", "P2,10.83.16.17/24", "P2", "",
+			`line 2: the address of P1-07, "10.83.16.17/24", is not an IPv4 address; write one of 10.83.16.0/24 (P2), or nothing`},
+		{"IPv6", "mac,name,network,address", "P1,fd00::17", "P1", "",
+			`line 2: the address of P1-07, "fd00::17", is not an IPv4 address; write one of 10.83.0.0/26 (P1), or nothing`},
+		{"IPv4 in IPv6", "mac,name,network,address", "P1,::ffff:10.83.0.17", "P1", "",
+			`line 2: the address of P1-07, "::ffff:10.83.0.17", is not an IPv4 address; write one of 10.83.0.0/26 (P1), or nothing`},
+		{"outside of its network", "mac,name,network,address", "P1,10.83.16.17", "P1", "",
+			"line 2: P1-07 cannot have 10.83.16.17; its address must be one of 10.83.0.0/26 (P1)"},
+		{"outside of every network", "mac,name,address", "10.84.0.17", "", "",
+			"line 2: P1-07 cannot have 10.84.0.17; its address must be one of 10.83.0.0/26 (P1), 10.83.16.0/24 (P2)"},
+		{"of a network that is not there", "mac,name,network,address", "P9,10.83.0.17", "P9", "",
+			`line 2: P1-07 belongs to network "P9", which the configuration does not have`},
+		{"the gateway's", "mac,name,network,address", "P1,10.83.0.1", "P1", "",
+			"line 2: P1-07 cannot have 10.83.0.1, which is the gateway's own; its address must be another one between 10.83.0.1 and 10.83.0.62"},
+		{"the subnet's", "mac,name,address", "10.83.16.0", "", "",
+			"line 2: P1-07 cannot have 10.83.16.0, which is that of the subnet itself; its address must be another one between 10.83.16.1 and 10.83.16.254"},
+		{"broadcast", "mac,name,network,address", "P1,10.83.0.63", "P1", "",
+			"line 2: P1-07 cannot have 10.83.0.63, which is the subnet's broadcast address; its address must be another one between 10.83.0.1 and 10.83.0.62"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inv, err := charger.ReadInventory(strings.NewReader(tt.header+"\n60:15:92:41:00:07,P1-07,"+tt.row+"\n"), garage)
+			fault := ""
+			if err != nil {
+				fault = err.Error()
+			}
+			if diff := cmp.Diff(tt.fault, fault); diff != "" {
+				t.Errorf("faults (-want +got)\n%s", diff)
+			}
+			want := charger.Charger{MAC: p107, Name: "P1-07", Network: tt.network}
+			if tt.reserved != "" {
+				want.Reserved = netip.MustParseAddr(tt.reserved)
+			}
+			if got := inv[p107]; got != want {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+		})
+	}
+}
+
+// The second who wants an address keeps its name.
+func TestOneAddressForTwo(t *testing.T) {
+	inv, err := charger.ReadInventory(strings.NewReader(
+		"mac,name,address\n60:15:92:41:00:07,P1-07,10.83.0.17\n60:15:92:41:00:08,P1-08,10.83.0.18\n60:15:92:41:00:09,P1-09,10.83.0.17\n"), garage)
+	const want = "line 4: P1-09 cannot have 10.83.0.17; it is kept for P1-07 by line 2, and each charger has its own"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	p109 := charger.MAC{0x60, 0x15, 0x92, 0x41, 0, 9}
+	if len(inv) != 3 || inv[p107].Reserved != addr7 || inv[p109].Reserved.IsValid() || inv[p109].Network != "" {
+		t.Errorf("got %+v", inv)
+	}
+}
+
 func FuzzInventory(f *testing.F) {
 	f.Add("mac,name\n60:15:92:41:00:07,P1-07\n")
 	f.Add("mac,name\n\"\n\n,,,\n")
 	f.Add("\ufeffsep=;\r\nmac;name;;\r\n60:15:92:41:00:07;G\xe5rd 7;;\r\n")
+	f.Add("mac,name,network,address\n60:15:92:41:00:07,P1-07,P1,10.83.0.17\n60:15:92:41:00:08,P1-08,,10.83.16.1\n60:15:92:41:00:09,P1-09,P2,10.83.16.1\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		inv, _ := charger.ReadInventory(strings.NewReader(text), nil)
-		names := map[string]bool{}
+		inv, _ := charger.ReadInventory(strings.NewReader(text), garage)
+		names, addrs := map[string]bool{}, map[netip.Addr]bool{}
 		for mac, c := range inv {
 			if c.MAC != mac || c.Name == "" || names[c.Name] {
 				t.Errorf("%q gave the row %+v", text, c)
 			}
 			names[c.Name] = true
+			if !c.Reserved.IsValid() {
+				continue
+			}
+			i := slices.IndexFunc(garage, func(n charger.Network) bool { return n.Name == c.Network })
+			if i < 0 || !garage[i].Gateway.Contains(c.Reserved) || c.Reserved == garage[i].Gateway.Addr() || addrs[c.Reserved] {
+				t.Errorf("%q keeps the wrong address for %+v", text, c)
+			}
+			addrs[c.Reserved] = true
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strings"
 	"unicode"
@@ -19,6 +20,9 @@ type Charger struct {
 	Serial  string `json:"serial,omitempty"`  // ZAP… Go, ZPR… Pro, ZCS… older Pro, ZCH… Home
 	Model   string `json:"model,omitempty"`   // free text: "Go", "Pro"
 	Network string `json:"network,omitempty"` // the [[network]] it belongs to; empty: any
+	// Reserved is the address that is kept for it and for nobody else, in the
+	// subnet of Network; invalid: none, it gets whichever is free.
+	Reserved netip.Addr `json:"reserved,omitzero"`
 }
 
 // An Inventory is the chargers that are known by name.
@@ -45,20 +49,22 @@ const (
 )
 
 // ReadInventory reads chargers.csv: a header line that names the columns mac,
-// name, serial, model and network (mac and name must be there, in any order),
-// then a line for each charger. The header says what separates the values: a
+// name, serial, model, network and address (mac and name must be there, in any
+// order), then a line for each charger. The header says what separates the values: a
 // comma, a semicolon (spreadsheets in most of Europe) or a tab. Passed over are
 // lines that begin with #, lines that hold nothing but separators, and a
 // spreadsheet's "sep=;" before the header.
 //
-// hasNetwork says which networks exist; nil: any. A row that names another one
-// is a fault, and stays.
+// A row that names a network other than those given is a fault, and stays. So
+// does a row whose address cannot be kept for it, without the address. A row
+// that has an address and names no network belongs to the one whose subnet holds
+// the address.
 //
 // Every other row with a fault is left out. The error joins all faults, each a
 // *LineError with what is right; it is another error only when r failed. The
 // rows without a fault are always returned, so that a slip of the finger takes
 // one name away and not all of them.
-func ReadInventory(r io.Reader, hasNetwork func(string) bool) (Inventory, error) {
+func ReadInventory(r io.Reader, networks []Network) (Inventory, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxInventory+1))
 	if err != nil {
 		return Inventory{}, fmt.Errorf("reading the inventory: %w", err)
@@ -66,7 +72,7 @@ func ReadInventory(r io.Reader, hasNetwork func(string) bool) (Inventory, error)
 	if text, err = plain(text); err != nil {
 		return Inventory{}, &LineError{1, err}
 	}
-	in := &inventoryReader{rows: csv.NewReader(bytes.NewReader(text)), inv: Inventory{}, lines: map[string]int{}, hasNetwork: hasNetwork}
+	in := &inventoryReader{rows: csv.NewReader(bytes.NewReader(text)), inv: Inventory{}, lines: map[string]int{}, kept: map[netip.Addr]Charger{}, networks: networks}
 	in.rows.Comma = separator(text)
 	in.rows.Comment = '#'
 	in.rows.TrimLeadingSpace = in.rows.Comma != '\t' // else empty values would vanish
@@ -121,13 +127,14 @@ func separator(text []byte) rune {
 
 // An inventoryReader goes through the rows of one file.
 type inventoryReader struct {
-	rows       *csv.Reader
-	hasNetwork func(string) bool
-	column     map[string]int // nil until the header was read
-	inv        Inventory
-	lines      map[string]int // where each name was seen first
-	foreign    []int          // lines that are not UTF-8
-	faults     []error
+	rows     *csv.Reader
+	networks []Network
+	column   map[string]int // nil until the header was read
+	inv      Inventory
+	lines    map[string]int         // where each name was seen first
+	kept     map[netip.Addr]Charger // for whom each address is kept
+	foreign  []int                  // lines that are not UTF-8
+	faults   []error
 }
 
 // read goes through all rows, up to a header that cannot be used.
@@ -180,7 +187,7 @@ func (in *inventoryReader) row(line int, row []string) {
 		in.foreign = append(in.foreign, line)
 		return
 	}
-	c, err := parseRow(row, in.column)
+	c, err := in.parse(row)
 	if err == nil {
 		err = clash(in.inv, in.lines, c)
 	}
@@ -188,8 +195,8 @@ func (in *inventoryReader) row(line int, row []string) {
 		in.fault(line, err)
 		return
 	}
-	if c.Network != "" && in.hasNetwork != nil && !in.hasNetwork(c.Network) {
-		in.fault(line, fmt.Errorf("%s belongs to network %q, which the configuration does not have", c.Name, c.Network))
+	if c, err = in.reserve(c, in.value(row, "address")); err != nil {
+		in.fault(line, err)
 	}
 	in.inv[c.MAC] = c
 	in.lines[c.Name] = line
@@ -207,7 +214,7 @@ func (in *inventoryReader) sayForeign() {
 	}
 }
 
-var columnNames = [...]string{"mac", "name", "serial", "model", "network"}
+var columnNames = [...]string{"mac", "name", "serial", "model", "network", "address"}
 
 // columns finds where each column stands.
 func columns(head []string) (map[string]int, error) {
@@ -244,16 +251,20 @@ func shown(v string) string {
 	return v
 }
 
-func parseRow(row []string, column map[string]int) (Charger, error) {
-	if len(row) > len(column) {
-		return Charger{}, fmt.Errorf("%d values, but the header names %d columns", len(row), len(column))
+// value is what a row has in a column; empty where there is none.
+func (in *inventoryReader) value(row []string, column string) string {
+	if i, ok := in.column[column]; ok && i < len(row) {
+		return row[i]
 	}
-	value := func(name string) string {
-		if i, ok := column[name]; ok && i < len(row) {
-			return row[i]
-		}
-		return ""
+	return ""
+}
+
+// parse reads all of a row but the address.
+func (in *inventoryReader) parse(row []string) (Charger, error) {
+	if len(row) > len(in.column) {
+		return Charger{}, fmt.Errorf("%d values, but the header names %d columns", len(row), len(in.column))
 	}
+	value := func(column string) string { return in.value(row, column) }
 	mac, err := ParseMAC(value("mac"))
 	if err != nil {
 		return Charger{}, err

@@ -45,16 +45,11 @@ func (c *Config) ReadInventory() (charger.Inventory, error) {
 		return charger.Inventory{}, fmt.Errorf("opening the inventory: %w%s", err, permit(err, c.Inventory, os.Geteuid()))
 	}
 	defer f.Close()
-	return charger.ReadInventory(f, c.hasNetwork)
-}
-
-func (c *Config) hasNetwork(name string) bool {
-	for _, n := range c.Networks {
-		if n.Name == name {
-			return true
-		}
+	networks := make([]charger.Network, len(c.Networks))
+	for i, n := range c.Networks {
+		networks[i] = charger.Network{Name: n.Name, Gateway: n.Gateway}
 	}
-	return false
+	return charger.ReadInventory(f, networks)
 }
 
 // inventoryFaults takes a joined error apart and puts each at its line.

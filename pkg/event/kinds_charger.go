@@ -64,9 +64,21 @@ var (
 	InventoryFault = &Kind{
 		ID: "inventory-fault", Level: Warning,
 		Text:    "the inventory has a fault: {ERROR}",
-		Explain: "A line of chargers.csv could not be used. The other lines are in force.",
+		Explain: "A line of chargers.csv, or the address in it, could not be used. The other lines are in force. A charger whose address alone has a fault keeps its name and gets any free address.",
 		Advice:  "Mend the line named and run: systemctl reload chargegated.",
+	}
+	InventoryPoolSmall = &Kind{
+		ID: "inventory-pool-small", Level: Warning,
+		Text:    "network {NETWORK} has too few addresses: {LEFT} for {CHARGERS} chargers that have none of their own",
+		Explain: "The pool is as large as the chargers of the [[network]] ask for (Z-5), the inventory names more, and the addresses that it keeps for single chargers inside of the pool are not for the others.",
+		Advice:  "Raise chargers of this [[network]] to what is there, then run: systemctl restart chargegate-prepare.",
+	}
+	InventoryStrangersSmall = &Kind{
+		ID: "inventory-strangers-small", Level: Warning,
+		Text:    "network {NETWORK} has {LEFT} of {OF} addresses left for devices that are not in the inventory; the others are kept for chargers",
+		Explain: "A new charger that is not in the inventory yet gets an address out of a small range of its own, so that strangers never take the chargers' (Z-5). The column address of chargers.csv keeps most of that range for others.",
+		Advice:  "Choose addresses outside of that range (chargegate plan shows it) and run: systemctl reload chargegated.",
 	}
 )
 
-var chargerKinds = []*Kind{ChargerOnline, ChargerBack, ChargerOffline, ChargersOffline, ChargerAway, ChargersMissing, InventoryLoaded, InventoryKept, InventoryEmpty, InventoryFault}
+var chargerKinds = []*Kind{ChargerOnline, ChargerBack, ChargerOffline, ChargersOffline, ChargerAway, ChargersMissing, InventoryLoaded, InventoryKept, InventoryEmpty, InventoryFault, InventoryPoolSmall, InventoryStrangersSmall}

@@ -11,15 +11,17 @@ import (
 	"chargegate/pkg/sim"
 )
 
-// leases lets three foreign clients get, renew and release a lease, and get the
-// same address again.
+// leases lets foreign clients get, renew and release a lease, and get the same
+// address again, all at the same time. Those that can, ask by ARP whether the
+// address is free before they use it.
 func leases(t *testing.T) {
 	for name, client := range map[string]func(*testing.T, *sim.Host) leaseClient{
-		udhcpc: newUdhcpc, dhclient: newDhclient, dhcpcd: newDhcpcd,
+		udhcpc: newUdhcpc, dhclient: newDhclient, dhcpcd: newDhcpcd, networkd: newNetworkd, library: newLibrary,
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := host(t, name)
 			c := client(t, h)
+			t.Parallel()
 			first := c.get(t, h)
 			said(t, name, "dhcp-lease-granted", first)
 			before := len(garage.Gateway.Events())
@@ -34,6 +36,7 @@ func leases(t *testing.T) {
 				t.Errorf("asked again, %s was given %s, want %s as before", name, again, first)
 			}
 			c.stop()
+			never(t, 0, name, "dhcp-lease-declined", "dhcp-request-refused")
 		})
 	}
 }
@@ -50,7 +53,7 @@ type leaseClient interface {
 func awaitAddress(t *testing.T, h *sim.Host, p *sim.Program) string {
 	t.Helper()
 	var addr string
-	eventually(t, 15*time.Second, h.Name+" has an address", func() (bool, string) {
+	eventually(t, 25*time.Second, h.Name+" has an address", func() (bool, string) {
 		addrs, err := h.Addresses()
 		if err != nil || len(addrs) != 1 {
 			return false, sprint(addrs, err, p.Last(8))
@@ -88,7 +91,7 @@ func newUdhcpc(t *testing.T, h *sim.Host) leaseClient {
 
 func (c *udhcpcClient) get(t *testing.T, h *sim.Host) string {
 	var err error
-	if c.program, err = h.Launch("udhcpc", "-f", "-i", h.Iface, "-s", c.path, "-t", "5", "-T", "1"); err != nil {
+	if c.program, err = h.Launch("udhcpc", "-f", "-i", h.Iface, "-s", c.path, "-t", "5", "-T", "1", "-a500"); err != nil {
 		t.Fatal(err)
 	}
 	return awaitAddress(t, h, c.program)
@@ -158,7 +161,7 @@ func newDhcpcd(t *testing.T, h *sim.Host) leaseClient {
 	c := &dhcpcdClient{}
 	c.path, c.notes = hook(t, h, "dhcpcd")
 	var err error
-	c.conf, err = h.File("dhcpcd.conf", fmt.Sprintf("ipv4only\nnoipv4ll\nnoarp\nnodev\nscript %s\n", c.path), 0o644)
+	c.conf, err = h.File("dhcpcd.conf", fmt.Sprintf("ipv4only\nnoipv4ll\nnodev\nscript %s\n", c.path), 0o644)
 	if err != nil {
 		t.Fatal(err)
 	}

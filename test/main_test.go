@@ -27,6 +27,8 @@ const (
 	udhcpc    = "P1-udhcpc"    //
 	dhclient  = "P1-dhclient"  //
 	dhcpcd    = "P1-dhcpcd"    //
+	networkd  = "P1-networkd"  //
+	library   = "P1-library"   // is moved by the library's client
 	neighbour = "P1-neighbour" // lives next to the others
 	witness   = "P1-witness"   // is there when the daemon dies
 )
@@ -67,6 +69,9 @@ func run(m *testing.M) (int, error) {
 			return 1, err
 		}
 	}
+	if os.Getenv(apartKey) != "" {
+		return m.Run(), nil // the test opens a garage of its own
+	}
 	bin, err := binaries()
 	if err != nil {
 		return 1, err
@@ -79,6 +84,7 @@ func run(m *testing.M) (int, error) {
 		Guests: []sim.Guest{
 			{Name: desk, Network: "P1"}, {Name: wrong, Network: "P1"}, {Name: rogue, Network: "P1"},
 			{Name: udhcpc, Network: "P1"}, {Name: dhclient, Network: "P1"}, {Name: dhcpcd, Network: "P1"},
+			{Name: networkd, Network: "P1"}, {Name: library, Network: "P1"},
 			{Name: neighbour, Network: "P1"}, {Name: witness, Network: "P1"}, {Name: upstairs, Network: "P2"},
 		},
 		Habits: sim.Brisk(), LogLevel: "debug",
@@ -88,11 +94,17 @@ func run(m *testing.M) (int, error) {
 	}
 	defer garage.Close()
 	code := m.Run()
+	return code, unscathed()
+}
+
+// unscathed stops the daemon and says what is wrong with how it ended, or with
+// what it has said.
+func unscathed() error {
 	garage.Gateway.Daemon.Stop()
 	if exit := garage.Gateway.Daemon.Exit(); exit != 0 {
-		return 1, fmt.Errorf("asked to stop, the daemon ended with %d; its last words:\n%s", exit, garage.Gateway.LastWords(30))
+		return fmt.Errorf("asked to stop, the daemon ended with %d; its last words:\n%s", exit, garage.Gateway.LastWords(30))
 	}
-	return code, harm(garage.Gateway.Daemon.Said())
+	return harm(garage.Gateway.Daemon.Said())
 }
 
 // harm says what no daemon should ever say: that it panicked, or that the race
@@ -109,7 +121,7 @@ func harm(said string) error {
 // programs are what the tests need on the machine.
 var programs = []string{
 	"ip", "nft", "chronyd", "chronyc", "mosquitto", "mosquitto_sub", "mosquitto_pub", "udhcpc", "dhclient", "dhcpcd", "dig",
-	"busybox", "ntpdig", "openssl", "gnutls-cli", "curl", "ping",
+	"busybox", "ntpdig", "openssl", "gnutls-cli", "curl", "ping", "dbus-daemon", "networkctl", systemdNetworkd, "perfdhcp",
 }
 
 // binaries returns the directory of the programs under test: CHARGEGATE_BIN, or

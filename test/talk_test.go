@@ -76,11 +76,11 @@ func takenAddress(t *testing.T) {
 	c := garage.Chargers[0]
 	mine := c.View().Binding.Addr.Addr()
 	c.PowerOff()
-	stop, err := garage.Squat(c.Network, mine)
+	squatter, err := garage.Squat(c.Network, mine)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer stop()
+	defer squatter.Stop()
 	c.PowerOn()
 	said(t, c.Name, "dhcp-lease-declined", mine.String())
 	if v := c.View(); v.Stage != sim.DHCP {

@@ -42,8 +42,11 @@ type View struct {
 	// Clock is how far the time that it was given is from the machine's.
 	Clock time.Duration
 	// Resent counts DHCP messages that had to be sent again, Refusals the NAKs,
-	// and AskedElsewhere the questions to public resolvers (Z-12).
-	Resent, Refusals, AskedElsewhere int
+	// Declined the addresses that somebody else had (F-2), and AskedElsewhere the
+	// questions to public resolvers (Z-12).
+	Resent, Refusals, Declined, AskedElsewhere int
+	// Offers are the addresses that it was offered, in the order of the offers.
+	Offers []netip.Addr
 	// Took is how long after power-up each stage was reached first.
 	Took Timing
 }

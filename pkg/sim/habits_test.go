@@ -73,7 +73,7 @@ func TestInWords(t *testing.T) {
 }
 
 func TestConfigurationNamesEverybody(t *testing.T) {
-	o := Options{Networks: []Network{{"P1", 2}, {"P2", 1}}, Guests: []Guest{{"P2-guest", "P2"}}, Lease: "1h"}
+	o := Options{Networks: []Network{{Name: "P1", Chargers: 1, Listed: 1}, {Name: "P2", Chargers: 1}}, Guests: []Guest{{"P2-guest", "P2"}}, Lease: "1h"}
 	want := `mac,name,serial,model,network
 60:15:92:40:00:00,P1-01,ZAP010001,Go,P1
 60:15:92:40:00:01,P1-02,ZAP010002,Go,P1

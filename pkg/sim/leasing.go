@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -94,14 +95,13 @@ func (l *lessee) wait(ctx context.Context) (dhcpStep, error) {
 	now := time.Now()
 	switch {
 	case heard.dhcp != nil:
-		if heard.dhcp.MessageType() == dhcpv4.MessageTypeNak {
-			l.c.update(func(v *View) { v.Refusals++ })
-		}
+		l.c.note(heard.dhcp)
 		l.server = heard.from
 		return l.machine.hear(heard.dhcp, now), nil
 	case heard.arp != nil:
 		if heard.arp.sender == l.machine.binding.Addr.Addr() && heard.arp.senderMAC != l.c.MAC && l.machine.state == dhcpProbing {
 			l.c.trouble("%s belongs to %s already", heard.arp.sender, hw(heard.arp.senderMAC))
+			l.c.update(func(v *View) { v.Declined++ })
 			return l.machine.conflict(), nil
 		}
 	case !now.Before(l.machine.wake):
@@ -111,6 +111,20 @@ func (l *lessee) wait(ctx context.Context) (dhcpStep, error) {
 		return dhcpStep{}, l.announceAddress()
 	}
 	return dhcpStep{}, nil
+}
+
+// note counts what a server has said to the charger.
+func (c *Charger) note(m *dhcpv4.DHCPv4) {
+	if m.OpCode != dhcpv4.OpcodeBootReply || string(m.ClientHWAddr) != string(c.MAC[:]) {
+		return
+	}
+	switch m.MessageType() {
+	case dhcpv4.MessageTypeNak:
+		c.update(func(v *View) { v.Refusals++ })
+	case dhcpv4.MessageTypeOffer:
+		addr := firstAddr([]net.IP{m.YourIPAddr})
+		c.update(func(v *View) { v.Offers = append(slices.Clone(v.Offers), addr) })
+	}
 }
 
 func (l *lessee) tick(now time.Time) dhcpStep {

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -31,6 +32,9 @@ type Options struct {
 type Network struct {
 	Name     string // like P1; the interface is called the same in small letters
 	Chargers int
+	// Listed are more chargers in the inventory, which nobody simulates: their MACs
+	// follow those of the chargers, for whoever speaks in their names.
+	Listed int
 }
 
 // A Guest is a device in the inventory.
@@ -54,6 +58,13 @@ func chargerMAC(network, i int) [6]byte {
 	return [6]byte{0x60, 0x15, 0x92, 0x40 | byte(network), byte(i >> 8), byte(i)}
 }
 
+// MAC is the hardware address of the charger in a network's parking space i, from
+// 0 on, simulated or only listed.
+func (o Options) MAC(network string, i int) [6]byte {
+	n := slices.IndexFunc(o.Networks, func(each Network) bool { return each.Name == network })
+	return chargerMAC(n, i)
+}
+
 // guestMAC is the hardware address of a guest, from Zaptec's other block.
 func guestMAC(i int) [6]byte { return [6]byte{0x3c, 0xdc, 0x03, 0x10, byte(i >> 8), byte(i)} }
 
@@ -69,7 +80,7 @@ func inventory(o Options) string {
 	var b strings.Builder
 	b.WriteString("mac,name,serial,model,network\n")
 	for n, network := range o.Networks {
-		for i := range network.Chargers {
+		for i := range network.Chargers + network.Listed {
 			fmt.Fprintf(&b, "%s,%s,%s,Go,%s\n", hw(chargerMAC(n, i)), chargerName(network.Name, i), serial(n, i), network.Name)
 		}
 	}
@@ -84,7 +95,7 @@ func configuration(o Options) string {
 	var b strings.Builder
 	b.WriteString("[site]\nname = \"A garage\"\ninventory = \"chargers.csv\"\n")
 	for _, network := range o.Networks {
-		n := network.Chargers
+		n := network.Chargers + network.Listed
 		for _, guest := range o.Guests {
 			if guest.Network == network.Name {
 				n++

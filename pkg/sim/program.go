@@ -27,7 +27,8 @@ var debian = map[string]string{
 	"mosquitto_pub": "mosquitto-clients", "nft": "nftables", "udhcpc": "udhcpc", "dhclient": "isc-dhcp-client",
 	"dhcpcd": "dhcpcd-base", "dig": "bind9-dnsutils", "busybox": "busybox", "openssl": "openssl",
 	"gnutls-cli": "gnutls-bin", "curl": "curl", "ip": "iproute2", "ping": "iputils-ping",
-	"ntpdig": "ntpsec-ntpdig",
+	"ntpdig": "ntpsec-ntpdig", "perfdhcp": "kea-admin", "dbus-daemon": "dbus-daemon",
+	"networkctl": "systemd", "/usr/lib/systemd/systemd-networkd": "systemd",
 }
 
 // Find returns the path of a program, also where an ordinary user's PATH does

@@ -3,12 +3,13 @@
 #   make build   the three programs, into bin/
 #   make demo    a garage on this machine: chargers, gateway, cloud
 #   make test    everything: units, and the garage with real programs
-#   make bench   figures: the rooms alone, and a whole garage after a power cut
+#   make bench   figures: the rooms alone, a whole garage after a power cut, and DHCP
+#                beside dnsmasq and Kea; some ten minutes, BENCH_RUNS=1 for three
 #   make lint    form and common mistakes
 #   make install the programs, units and a first configuration onto this system
 #
-# demo and test install what is missing through the system's package manager
-# and say so. Neither needs root where user namespaces are allowed.
+# demo, test and bench install what is missing through the system's package manager
+# and say so. None needs root where user namespaces are allowed.
 
 GO      ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -53,10 +54,12 @@ test:
 	@test/need test
 	CGO_ENABLED=1 $(GO) test -race -timeout 15m ./...
 
+BENCH_RUNS ?= 5
 bench: build
-	@test/need demo
+	@test/need bench
 	$(GO) test -run '^$$' -bench . -benchmem ./pkg/...
 	bin/chargesim herd -bin bin -n 50
+	bin/chargesim bench dhcp -bin bin -runs $(BENCH_RUNS)
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \

@@ -3,6 +3,7 @@
 //
 //	chargesim demo    the garage boots, one charger misbehaves; about 30 seconds
 //	chargesim herd    how long N chargers take to come back after a power cut
+//	chargesim bench   how quick the gateway is beside other programs of its kind
 //	chargesim shell   the garage stays open, and you are in it
 //
 // It needs no hardware, and no root where user namespaces are allowed. All that
@@ -22,7 +23,7 @@ import (
 	"chargegate/pkg/sim"
 )
 
-const usage = `usage: chargesim demo|herd|shell [flags]; each tells its flags with -h
+const usage = `usage: chargesim demo|herd|bench|shell [flags]; each tells its flags with -h
 `
 
 func main() {
@@ -41,7 +42,7 @@ func main() {
 
 // run does what the word says, and returns the exit code.
 func run(ctx context.Context, word string, args []string) int {
-	do := map[string]func(context.Context, []string) error{"demo": demo, "herd": herd, "shell": shell}[word]
+	do := map[string]func(context.Context, []string) error{"demo": demo, "herd": herd, "bench": benchmark, "shell": shell}[word]
 	if do == nil {
 		fmt.Fprint(os.Stderr, usage)
 		return 2

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
 
+	"chargegate/pkg/charger"
 	"chargegate/pkg/event"
 )
 
@@ -20,13 +21,17 @@ type link struct {
 	desk
 	counters
 	neighbourhood
-	log     *event.Log
-	small   *atomic.Bool // the small buffer has been told
-	queue   chan *packet
-	crowd   *rate.Limiter // of events that made-up MACs can cause
-	repeats repeats
-	packets sync.Pool // of *packet
-	level   level     // how full the pool is; watch alone uses it
+	log   *event.Log
+	small *atomic.Bool // the small buffer has been told
+	// What waits for a worker: regulars are the packets of devices that the
+	// inventory names or that have an address here, and go first. However many made-up
+	// MACs ask, those only crowd out each other.
+	regulars, queue chan *packet
+	listed          func(charger.MAC) bool
+	crowd           *rate.Limiter // of events that made-up MACs can cause
+	repeats         repeats
+	packets         sync.Pool // of *packet
+	level           level     // how full the pool is; watch alone uses it
 	// heardARP and heardForeign handle the frames of the neighbourhood.
 	heardARP, heardForeign func(frame []byte, now time.Time)
 
@@ -194,12 +199,24 @@ func (l *link) read(ctx context.Context, ear *pkt.Conn) error {
 		}
 		p.n = n
 		select {
-		case l.queue <- p:
+		case l.line(p) <- p:
 		default:
 			l.packets.Put(p)
 			l.full()
 		}
 	}
+}
+
+// line is where a packet waits. Whose it is tells its frame.
+func (l *link) line(p *packet) chan<- *packet {
+	if p.n < etherHeader {
+		return l.queue
+	}
+	sender := charger.MAC(p.buf[6:12])
+	if _, bound := l.leases.Lookup(l.Name, sender); bound || l.listed(sender) {
+		return l.regulars
+	}
+	return l.queue
 }
 
 // overlook takes over the kernel's count of what did not fit into its buffer.

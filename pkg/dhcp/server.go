@@ -42,8 +42,8 @@ import (
 )
 
 const (
-	// queued bounds the packets that wait for a worker on one network, and the
-	// answers that wait for the disk on all.
+	// queued bounds the packets that wait for a worker in each of the two lines of
+	// one network, and the answers that wait for the disk on all.
 	queued = 4096
 	// workers decide, for each network. It is computing only, a few microseconds
 	// each: the second is for a scheduler that is busy with the first.
@@ -86,7 +86,10 @@ func New(cfg Config, leases *lease.Table, book *charger.Book, log *event.Log) *S
 			log:   log,
 			small: small,
 			queue: make(chan *packet, queued),
-			crowd: rate.NewLimiter(rate.Every(10*time.Second), 10),
+
+			regulars: make(chan *packet, queued),
+			listed:   func(hw charger.MAC) bool { _, ok := book.Known(hw); return ok },
+			crowd:    rate.NewLimiter(rate.Every(10*time.Second), 10),
 		}
 		l.settleIn(leases)
 		l.heardARP = func(frame []byte, now time.Time) { s.safely(l, func() { s.hearARP(l, frame, now) }) }

@@ -9,23 +9,37 @@ import (
 	"chargegate/pkg/event"
 )
 
-// work answers what is queued on a network until stop is closed and the queue
-// is empty.
+// work answers what is queued on a network until stop is closed and nothing
+// waits.
 func (s *Server) work(l *link, stop <-chan struct{}) {
 	for {
-		select {
-		case p := <-l.queue:
-			s.safely(l, func() { s.handle(l, p) })
-		case <-stop:
-			for {
-				select {
-				case p := <-l.queue:
-					s.safely(l, func() { s.handle(l, p) })
-				default:
+		p := l.next()
+		if p == nil {
+			select {
+			case p = <-l.regulars:
+			case p = <-l.queue:
+			case <-stop:
+				if p = l.next(); p == nil {
 					return
 				}
 			}
 		}
+		s.safely(l, func() { s.handle(l, p) })
+	}
+}
+
+// next takes a packet that waits, the regulars' first; nil if none does.
+func (l *link) next() *packet {
+	select {
+	case p := <-l.regulars:
+		return p
+	default:
+	}
+	select {
+	case p := <-l.queue:
+		return p
+	default:
+		return nil
 	}
 }
 

@@ -23,12 +23,14 @@ type disguise struct {
 	// Caps, when not nil, are all the capabilities that it keeps, though it is
 	// root: what a unit's CapabilityBoundingSet= does.
 	Caps []int `json:"caps,omitempty"`
+	// CPUs, when not nil, are those that it may run on.
+	CPUs []int `json:"cpus,omitempty"`
 }
 
 // wear changes cmd so that it starts by way of this program, which puts the
 // disguise on and then becomes what cmd was.
 func (d disguise) wear(cmd *exec.Cmd) error {
-	if len(d.Binds) == 0 && d.Caps == nil {
+	if len(d.Binds) == 0 && d.Caps == nil && d.CPUs == nil {
 		return nil
 	}
 	if cmd.Err != nil {
@@ -68,6 +70,11 @@ func become() error {
 	}
 	if d.Caps != nil {
 		if err := keepOnly(d.Caps); err != nil {
+			return err
+		}
+	}
+	if d.CPUs != nil {
+		if err := runOn(0, d.CPUs); err != nil {
 			return err
 		}
 	}

@@ -29,6 +29,10 @@ type Gateway struct {
 	Daemon *Program
 	// Clock is chronyd; nil while stopped.
 	Clock *Program
+	// State is the directory where the daemon keeps its leases.
+	State string
+	// CPUs are those that the daemon may run on; nil: all.
+	CPUs []int
 
 	bin, dir string
 	binds    map[string]string // what the gateway's programs see in the machine's place
@@ -58,7 +62,7 @@ func openGateway(bin string) (*Gateway, error) {
 		return nil, err
 	}
 	g := &Gateway{Space: space, Addresses: map[string]netip.Prefix{}, bin: bin, dir: filepath.Join(Dir, "gw")}
-	g.Config = filepath.Join(g.dir, "chargegate.toml")
+	g.Config, g.State = filepath.Join(g.dir, "chargegate.toml"), filepath.Join(g.dir, "state")
 	resolv := filepath.Join(g.dir, "resolv.conf")
 	g.binds = map[string]string{"/etc/resolv.conf": resolv}
 	return g, errors.Join(os.MkdirAll(g.run(), 0o755), writeFile(resolv, "nameserver "+ResolverAddr+"\n"))
@@ -246,12 +250,12 @@ func (g *Gateway) StartDaemon(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	cmd := exec.Command(filepath.Join(g.bin, "chargegated"), "-config", g.Config, "-state", filepath.Join(g.dir, "state"), "-run", g.run())
+	cmd := exec.Command(filepath.Join(g.bin, "chargegated"), "-config", g.Config, "-state", g.State, "-run", g.run())
 	// The cloud's authority stands where the machine's own would, so that doctor
 	// sees what it sees on a real site.
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket, "SSL_CERT_FILE="+filepath.Join(Dir, authorityFile))
 	began := time.Now()
-	if g.Daemon, err = g.Space.launch("chargegated", cmd, disguise{Binds: g.binds, Caps: daemonCaps}); err != nil {
+	if g.Daemon, err = g.Space.launch("chargegated", cmd, disguise{Binds: g.binds, Caps: daemonCaps, CPUs: g.CPUs}); err != nil {
 		notify.Close()
 		return 0, err
 	}

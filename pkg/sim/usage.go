@@ -1,0 +1,123 @@
+package sim
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// CPU is how much processor time a process has had, in the kernel and out of it.
+// The scheduler counts it in nanoseconds for each thread; one that has ended is
+// no longer counted.
+func CPU(pid int) (time.Duration, error) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil || len(files) == 0 {
+		return 0, fmt.Errorf("reading what process %d has used: it has no threads", pid)
+	}
+	var sum time.Duration
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if os.IsNotExist(err) {
+			continue // it has ended
+		}
+		first, _, _ := bytes.Cut(text, []byte(" "))
+		ns, err2 := strconv.ParseInt(string(first), 10, 64)
+		if err != nil || err2 != nil {
+			return 0, fmt.Errorf("reading %s: %q, %v", file, text, err)
+		}
+		sum += time.Duration(ns)
+	}
+	return sum, nil
+}
+
+// Resident is how many bytes of a process are in memory.
+func Resident(pid int) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kB, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			return kB << 10, err
+		}
+	}
+	return 0, fmt.Errorf("process %d says nothing of its memory: it has ended", pid)
+}
+
+// Busy is the processor time of everything that ran on the machine since it was
+// started, by all its CPUs together, in steps of 10 ms.
+func Busy() (time.Duration, error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	all, _, _ := strings.Cut(string(text), "\n")
+	var ticks int64
+	for i, field := range strings.Fields(all) {
+		n, err := strconv.ParseInt(field, 10, 64)
+		if i == 0 || i == 4 || i == 5 || i > 8 { // its name, idle, waiting for a disk, guests (counted before)
+			continue
+		}
+		if err != nil {
+			return 0, fmt.Errorf("reading /proc/stat: %w", err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond, nil
+}
+
+// CPUs are the numbers of those that this program may run on.
+func CPUs() ([]int, error) {
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		return nil, fmt.Errorf("asking for the CPUs: %w", err)
+	}
+	var all []int
+	for i := 0; len(all) < set.Count(); i++ {
+		if set.IsSet(i) {
+			all = append(all, i)
+		}
+	}
+	return all, nil
+}
+
+// Stay keeps this program, with all its threads, on some CPUs. Programs that it
+// starts from then on stay there as well, unless they are told otherwise.
+func Stay(cpus []int) error {
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return err
+	}
+	for _, thread := range threads {
+		id, err := strconv.Atoi(thread.Name())
+		if err != nil {
+			return err
+		}
+		if err := runOn(id, cpus); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runOn keeps a thread on some CPUs; 0 is the calling one.
+func runOn(thread int, cpus []int) error {
+	var set unix.CPUSet
+	for _, c := range cpus {
+		set.Set(c)
+	}
+	if err := unix.SchedSetaffinity(thread, &set); err != nil && err != unix.ESRCH {
+		return fmt.Errorf("keeping to the CPUs %v: %w", cpus, err)
+	}
+	return nil
+}
+
+// PID is the process of the program.
+func (p *Program) PID() int { return p.cmd.Process.Pid }

@@ -37,8 +37,7 @@ type lesson int
 
 const (
 	nothing  lesson = iota
-	asked           // it looks for an address
-	leased          // it has one
+	leased          // it has an address
 	unleased        // it has lost it
 )
 
@@ -141,9 +140,9 @@ func (d *desk) discover(q query, now time.Time) answer {
 	addr, err := d.leases.Offer(d.Name, q.hw, q.wants, q.known, now)
 	switch {
 	case errors.Is(err, lease.ErrExhausted) && q.known:
-		return answer{learn: asked, kind: event.PoolExhausted, crowd: true}
+		return answer{kind: event.PoolExhausted, crowd: true}
 	case err != nil:
-		return answer{learn: asked, kind: event.StrangersExhausted, crowd: true}
+		return answer{kind: event.StrangersExhausted, crowd: true}
 	}
 	if q.rapid() {
 		if a, err := d.bind(q, addr, true, now); err == nil {
@@ -153,7 +152,6 @@ func (d *desk) discover(q query, now time.Time) answer {
 	}
 	return answer{
 		reply: d.lend(q, dhcpv4.MessageTypeOffer, addr),
-		learn: asked,
 		kind:  event.LeaseOffered, crowd: true, fields: []event.Field{event.IP(addr), event.F("HOSTNAME", q.HostName())},
 	}
 }

@@ -132,17 +132,17 @@ func TestAnswer(t *testing.T) {
 		want    seen
 	}{
 		{"DISCOVER gets what it had", false, true, lwip(discover, client),
-			seen{Reply: "OFFER", Yours: mine, To: mine + ":68", Way: toFrame, Said: event.LeaseOffered.ID, Lesson: asked}},
+			seen{Reply: "OFFER", Yours: mine, To: mine + ":68", Way: toFrame, Said: event.LeaseOffered.ID}},
 		{"DISCOVER gets what it asks for", true, true, lwip(discover, client, wants(mine)),
-			seen{Reply: "OFFER", Yours: mine, To: mine + ":68", Way: toFrame, Said: event.LeaseOffered.ID, Lesson: asked}},
+			seen{Reply: "OFFER", Yours: mine, To: mine + ":68", Way: toFrame, Said: event.LeaseOffered.ID}},
 		{"DISCOVER with the broadcast flag", true, true, lwip(discover, client, wants(mine), broadcast),
-			seen{Reply: "OFFER", Yours: mine, To: everyone, Way: toAll, Said: event.LeaseOffered.ID, Lesson: asked}},
+			seen{Reply: "OFFER", Yours: mine, To: everyone, Way: toAll, Said: event.LeaseOffered.ID}},
 		{"DISCOVER through a relay", true, true, lwip(discover, client, wants(mine), relayed("10.83.0.60")),
-			seen{Reply: "OFFER", Yours: mine, To: "10.83.0.60:67", Way: toRelay, Said: event.LeaseOffered.ID, Lesson: asked}},
+			seen{Reply: "OFFER", Yours: mine, To: "10.83.0.60:67", Way: toRelay, Said: event.LeaseOffered.ID}},
 		{"DISCOVER through a relay of another network", true, true, lwip(discover, client, relayed("10.99.0.60")), seen{Drop: foreignRelay}},
 		{"DISCOVER through a relay with our own address", true, true, lwip(discover, client, relayed("10.83.0.1")), seen{Drop: foreignRelay}},
 		{"DISCOVER of one who claims to have an address", true, true, lwip(discover, client, wants(mine), has("192.0.2.1")),
-			seen{Reply: "OFFER", Yours: mine, To: mine + ":68", Way: toFrame, Said: event.LeaseOffered.ID, Lesson: asked}},
+			seen{Reply: "OFFER", Yours: mine, To: mine + ":68", Way: toFrame, Said: event.LeaseOffered.ID}},
 
 		{"SELECTING, its own", false, true, lwip(request, client, wants(mine), toServer("10.83.0.1")), ack(toFrame, mine+":68", event.LeaseKept.ID)},
 		{"SELECTING, new", true, true, lwip(request, client, wants(mine), toServer("10.83.0.1")), ack(toFrame, mine+":68", event.LeaseGranted.ID)},

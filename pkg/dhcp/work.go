@@ -5,6 +5,8 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
 	"chargegate/pkg/charger"
 	"chargegate/pkg/event"
 )
@@ -101,7 +103,7 @@ func (s *Server) handle(l *link, p *packet) {
 	}
 	q.repeats = l.repeats.count(q, now)
 	a := l.answer(q, now)
-	if a.learn == asked {
+	if q.kind == dhcpv4.MessageTypeDiscover { // it has just booted, or lost its address
 		s.book.Asked(q.hw, l.Name, q.HostName(), now)
 	}
 	if !s.leases.Pending(a.ticket) {

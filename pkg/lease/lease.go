@@ -92,8 +92,8 @@ type Ticket uint64
 // A Granted is the outcome of Bind.
 type Granted struct {
 	Binding
-	// New says that the binding is new or another one than before, so that
-	// something was written. It is false for a renewal.
+	// New says that the binding is new or another one than before. It is false for
+	// a renewal, which writes nothing unless the lease has become longer.
 	New bool
 	// First says that the owner was not heard since the daemon's start.
 	First bool

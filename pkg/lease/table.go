@@ -113,10 +113,11 @@ func (t *Table) Bind(c Claim, addr netip.Addr, now time.Time) (Granted, error) {
 	}
 	fresh := !mine
 	first := !mine || !s.heard
+	longer := mine && c.Term > s.term // else a power cut would shorten the promise
 	t.bindLocked(s, c, now)
 	s.heard = true
 	p.unhold(c.HW)
-	if fresh {
+	if fresh || longer {
 		s.ticket = t.journal.append(bindRecord(s))
 	}
 	return Granted{Binding: s.binding(), New: fresh, First: first, Ticket: s.ticket}, nil

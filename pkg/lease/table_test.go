@@ -329,3 +329,34 @@ func TestAFullPoolIsLookedAtAgainWhenSomethingComesBack(t *testing.T) {
 		}
 	}
 }
+
+func TestALongerLeaseIsPromisedBeyondThePowerCut(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	table := open(t, dir, small("P1", "0"))
+	c := claim("P1", 1, true)
+	c.Term = time.Hour
+	addr := join(t, table, c, start)
+	for _, step := range []struct {
+		what  string
+		term  time.Duration
+		syncs uint64
+	}{{"renewed as before", time.Hour, 1}, {"the operator has made leases longer", 12 * time.Hour, 2}, {"renewed again", 12 * time.Hour, 2}, {"and shorter", time.Hour, 2}} {
+		c.Term = step.term
+		if _, err := table.Grant(c, addr, start); err != nil {
+			t.Fatal(err)
+		}
+		if got := table.Stats().Syncs; got != step.syncs {
+			t.Errorf("%s: the disk was synced %d times, want %d", step.what, got, step.syncs)
+		}
+	}
+	table.Close()
+	again, _, err := lease.Open(dir, []lease.Pool{small("P1", "0")}, nil, start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if b, _ := again.At(addr); !b.Live(start.Add(11 * time.Hour)) {
+		t.Errorf("after a power cut the promise ends at %s", b.Expires.Sub(start))
+	}
+}

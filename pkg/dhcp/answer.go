@@ -25,6 +25,8 @@ type answer struct {
 	drop   reason
 	learn  lesson
 	addr   netip.Addr // that learn is about
+	// other is who uses an address that was declined; zero if that is not known.
+	other charger.MAC
 
 	kind   *event.Kind // nil: nothing is said
 	fields []event.Field
@@ -281,7 +283,7 @@ func (d *desk) decline(q query, now time.Time) answer {
 	if !q.listed {
 		d.nobodysDeclines.use(together, true, now)
 	}
-	return answer{ticket: ticket, learn: unleased, kind: event.LeaseDeclined, crowd: true, fields: []event.Field{event.IP(q.wants), otherDevice(user)}}
+	return answer{ticket: ticket, learn: unleased, kind: event.LeaseDeclined, crowd: true, other: user, fields: []event.Field{event.IP(q.wants)}}
 }
 
 // inform tells a client with an address of its own about the network (RFC 2131,

@@ -108,6 +108,7 @@ func (s *Server) hearARP(l *link, frame []byte, now time.Time) {
 // minute, which makes it a heartbeat (F-2).
 func (s *Server) weigh(l *link, c claim, now time.Time) meaning {
 	if c.addr == l.Gateway.Addr() { // our own frames do not come in
+		l.impostor.Store(&impostor{c.from, now})
 		s.accuse(l, event.GatewayClaimed, c.from, c.addr, charger.MAC{}, now)
 		return ofGateway
 	}
@@ -115,7 +116,8 @@ func (s *Server) weigh(l *link, c claim, now time.Time) meaning {
 	if c.from != c.sender {
 		return s.weighForged(l, c, now)
 	}
-	switch sighting, owner := s.leases.Seen(l.Name, c.addr, c.sender, now); sighting {
+	_, listed := s.book.Known(c.sender)
+	switch sighting, owner := s.leases.Seen(l.Name, c.addr, c.sender, listed, now); sighting {
 	case lease.Owner:
 		if at, ok := s.book.At(c.addr); ok && at == c.sender {
 			s.book.Heard(c.addr, now)
@@ -125,8 +127,12 @@ func (s *Server) weigh(l *link, c claim, now time.Time) meaning {
 		s.accuse(l, event.AddressClaimed, c.sender, c.addr, owner, now)
 		return ofAnother
 	case lease.Squatter, lease.KnownSquatter:
-		if l.squatting.take(matter{addr: c.addr}, now) {
-			s.log.Say(event.AddressInUse, event.MAC(c.sender), event.Network(l.Name), event.IP(c.addr))
+		kind := event.AddressInUse
+		if listed { // it is worth its place in the log, whatever others say
+			kind = event.AddressRemembered
+		}
+		if listed || l.squatting.take(matter{addr: c.addr}, now) {
+			s.log.Say(kind, event.MAC(c.sender), event.Network(l.Name), event.IP(c.addr))
 		}
 		return ofStranger
 	case lease.Doubted:
@@ -165,11 +171,21 @@ func (s *Server) accuse(l *link, kind *event.Kind, who charger.MAC, addr netip.A
 	s.log.Say(kind, fields...)
 }
 
+// An impostor claimed the gateway's address.
+type impostor struct {
+	mac charger.MAC
+	at  time.Time
+}
+
 // otherDevice names who was seen with an address that another was given, as far
 // as it is known.
-func otherDevice(hw charger.MAC) event.Field {
-	if hw == (charger.MAC{}) {
+func (s *Server) otherDevice(hw charger.MAC) event.Field {
+	c, listed := s.book.Known(hw)
+	switch {
+	case hw == (charger.MAC{}):
 		return event.F("OTHER", "another device")
+	case listed:
+		return event.F("OTHER", c.Name)
 	}
 	return event.F("OTHER", hw)
 }

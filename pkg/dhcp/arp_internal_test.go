@@ -108,7 +108,7 @@ func TestClaims(t *testing.T) {
 		{"an address that nobody has from here", arp(thief, free, arpReply), ofStranger, 1,
 			[]string{"warning P1: " + free + " is used by 02:65:76:69:6c:21, who does not have it from here; it is given to nobody"}},
 		{"an address that nobody has from here, by a charger", arp(client, free, arpReply), ofStranger, 1,
-			[]string{"warning P1: " + free + " is used by P1-07, who does not have it from here; it is given to nobody"}},
+			[]string{"info P1: P1-07 still has " + free + ", which this box did not know of; it is kept for it"}},
 		{"an address that nobody has, in another's name", double, ofElsewhere, 0, nil},
 		{"an address of another network", arp(thief, "192.168.1.4", arpReply), ofElsewhere, 0, nil},
 	} {

@@ -44,6 +44,7 @@ func (l *link) look(s *sockets, now time.Time) {
 	if err != nil {
 		return
 	}
+	l.off.Store(ifi.Flags&net.FlagUp == 0)
 	l.judge(ifi.Flags&net.FlagRunning != 0, holds(addrs, l.Gateway.Addr()), now)
 }
 

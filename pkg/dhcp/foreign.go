@@ -118,12 +118,10 @@ func (r *rogues) looked() (gone []rogue) {
 	return gone
 }
 
-// first returns the server that was noticed first, and how many there are.
-func (r *rogues) first() (k rogue, n int) {
+// known returns the servers that are there, in the order in which they were
+// noticed.
+func (r *rogues) known() []rogue {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.list) == 0 {
-		return rogue{}, 0
-	}
-	return r.list[0], len(r.list)
+	return slices.Clone(r.list)
 }

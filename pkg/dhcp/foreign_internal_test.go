@@ -221,8 +221,8 @@ func TestRoguesComeAndGo(t *testing.T) {
 	if g := gone(); !slices.Equal(g, []charger.MAC{upper}) {
 		t.Errorf("%v gone", g)
 	}
-	if k, n := r.first(); n != 1 || k.mac != lower {
-		t.Errorf("%d left, first %s", n, k.mac)
+	if left := r.known(); len(left) != 1 || left[0].mac != lower {
+		t.Errorf("left are %v", left)
 	}
 	now = now.Add(remind)
 	if !hear(lower) {
@@ -231,7 +231,7 @@ func TestRoguesComeAndGo(t *testing.T) {
 	for i := range 1000 {
 		hear(charger.MAC{6, 0, 0, 0, byte(i >> 8), byte(i)})
 	}
-	if _, n := r.first(); n != maxRogues {
+	if n := len(r.known()); n != maxRogues {
 		t.Errorf("%d are remembered", n)
 	}
 }
@@ -278,10 +278,10 @@ func TestWhatAnInterfaceLacks(t *testing.T) {
 	o.judge(true, true, at)
 	want := []string{
 		"error P1: wlan0 does not have the gateway's address 10.83.0.1; nobody is given an address",
-		"warning P1: wlan0 has no carrier; nobody on it can be reached",
+		"warning P1: wlan0 has no carrier or is switched off; nobody on it can be reached",
 		"info P1: wlan0 has a carrier again",
 		"info P1: wlan0 has the gateway's address 10.83.0.1; addresses are given",
-		"warning P1: wlan0 has no carrier; nobody on it can be reached", // which is why there is no address
+		"warning P1: wlan0 has no carrier or is switched off; nobody on it can be reached", // which is why there is no address
 		"info P1: wlan0 has a carrier again",
 	}
 	if diff := cmp.Diff(want, o.messages()); diff != "" {

@@ -84,11 +84,10 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		l.counters.collect(l.Name, ch)
 		l.neighbourhood.collect(l.Name, ch)
 		there := l.current() != nil
-		_, rogues := l.rogues.first()
 		gauge(descUp, number(there), l.Name)
 		gauge(descServing, number(there && l.closed() == fine), l.Name)
 		gauge(descCarrier, number(there && !l.dark.Load()), l.Name)
-		gauge(descRogues, float64(rogues), l.Name)
+		gauge(descRogues, float64(len(l.rogues.known())), l.Name)
 	}
 	for _, c := range s.leases.Counts(time.Now()) {
 		gauge(descSize, float64(c.Size), c.Network, "chargers")

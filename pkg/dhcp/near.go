@@ -35,6 +35,8 @@ type neighbourhood struct {
 	// dark says that there is no carrier, bare that the gateway's address is not on
 	// the interface; the conditions behind them are the reader's alone.
 	dark, bare       atomic.Bool
+	off              atomic.Bool // the interface is switched off
+	impostor         atomic.Pointer[impostor]
 	carrier, address condition
 
 	deaf      atomic.Uint64 // frames that were not looked at, by the kernel's count
@@ -173,7 +175,7 @@ func (l *link) scout(ctx context.Context) {
 		l.place.settle()
 		l.concludeLook()
 		rest := l.every.calm
-		if _, n := l.rogues.first(); n > 0 {
+		if len(l.rogues.known()) > 0 {
 			rest = l.every.known
 		}
 		if _, down := l.place.down(); down {

@@ -1,16 +1,29 @@
 package dhcp
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+	"time"
+)
 
 // What to do about a network's trouble.
 const (
 	doInterface = "Is the radio or the network adapter plugged in? Run: ip link. If its name has changed, correct interface in the configuration and run: systemctl restart chargegate-prepare."
 	doCarrier   = "Is the cable plugged in at both ends, and does the access point have power?"
+	doOff       = "Run: systemctl restart chargegate-prepare. If it is switched off again, something else manages it: networkctl; nmcli device."
+	doImpostor  = "Find the device with that MAC address and take it off the network. If it is a router or a second chargegate box, one of the two needs another address."
 	doRadio     = "Look why the access point of this network does not run: systemctl status chargegate-ap@%s."
 	doAddress   = "Look whether something else manages the interface, as NetworkManager does: ip address; networkctl. Then run: systemctl restart chargegate-prepare."
 	doRival     = "One of the two boxes must go: unplug one from this network, or make their networks separate ones."
-	doRogue     = "Find the device by its MAC address, mostly a router or an access point, and switch its DHCP server off."
+	doRogue     = "Find the device with that MAC address, mostly a router or an access point, and switch its DHCP server off. Then switch off and on the power of the chargers that stay away."
 )
+
+// claimed is how long a claim of the gateway's address stays a trouble: whoever
+// has an address announces it now and then.
+const claimed = 10 * time.Minute
+
+// named is how many other servers are named.
+const named = 3
 
 // Trouble says what is wrong with a network as a whole and what to do about it,
 // the first thing of several; empty: nothing is.
@@ -27,6 +40,8 @@ func (l *link) trouble() (problem, do string) {
 	switch {
 	case l.current() == nil:
 		return fmt.Sprintf("there is no interface %s, so nobody on it is served", l.Interface), doInterface
+	case l.dark.Load() && l.off.Load() && !l.OwnRadio:
+		return fmt.Sprintf("%s is switched off, so nobody on it is reached", l.Interface), doOff
 	case l.dark.Load() && l.OwnRadio:
 		return fmt.Sprintf("the radio %s is not on the air, so nobody on it is reached", l.Interface), fmt.Sprintf(doRadio, l.Name)
 	case l.dark.Load():
@@ -37,11 +52,21 @@ func (l *link) trouble() (problem, do string) {
 	if other, down := l.place.down(); down {
 		return fmt.Sprintf("another chargegate at %s (%s) gives addresses, so this one does not", other.server, other.mac), doRival
 	}
-	switch k, n := l.rogues.first(); {
-	case n > 1:
-		return fmt.Sprintf("other DHCP servers give addresses: %s (%s) and %d more", k.server, k.mac, n-1), doRogue
-	case n == 1:
-		return fmt.Sprintf("another DHCP server gives addresses: %s (%s)", k.server, k.mac), doRogue
+	if i := l.impostor.Load(); i != nil && time.Since(i.at) < claimed {
+		return fmt.Sprintf("%s says that it has the gateway's own address %s, so chargers may lose the cloud", i.mac, l.Gateway.Addr()), doImpostor
 	}
-	return "", ""
+	var others []string
+	known := l.rogues.known()
+	for _, k := range known[:min(len(known), named)] {
+		others = append(others, fmt.Sprintf("%s (%s)", k.server, k.mac))
+	}
+	switch more := len(known) - len(others); {
+	case len(known) == 0:
+		return "", ""
+	case len(known) == 1:
+		return "another DHCP server gives addresses: " + others[0], doRogue
+	case more > 0:
+		others = append(others, fmt.Sprintf("and %d more", more))
+	}
+	return "other DHCP servers give addresses: " + strings.Join(others, ", "), doRogue
 }

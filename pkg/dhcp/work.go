@@ -88,10 +88,6 @@ func (s *Server) handle(l *link, p *packet) {
 	}
 	now := time.Now()
 	l.count(q.kind)
-	if why := l.closed(); why != fine && !q.isProbe() {
-		l.drop(why)
-		return
-	}
 	q.known, q.listed = s.known(q.hw)
 	if q.forged() {
 		s.deliver(l, forgery(q), now)
@@ -101,11 +97,15 @@ func (s *Server) handle(l *link, p *packet) {
 		s.meet(l, q, now)
 		return
 	}
-	q.repeats = l.repeats.count(q, now)
-	a := l.answer(q, now)
 	if q.kind == dhcpv4.MessageTypeDiscover { // it has just booted, or lost its address
 		s.book.Asked(q.hw, l.Name, q.HostName(), now)
 	}
+	if why := l.closed(); why != fine {
+		l.drop(why)
+		return
+	}
+	q.repeats = l.repeats.count(q, now)
+	a := l.answer(q, now)
 	if !s.leases.Pending(a.ticket) {
 		s.deliver(l, a, now)
 		return
@@ -142,6 +142,7 @@ func (s *Server) deliver(l *link, a answer, now time.Time) {
 		l.drop(a.drop)
 	}
 	if a.kind == event.LeaseDeclined {
+		a.fields = append(a.fields, s.otherDevice(a.other))
 		l.asking.nudge() // whoever uses the address is looked for at once
 	}
 	if a.reply != nil {

@@ -35,14 +35,14 @@ var (
 	LeaseDeclined = &Kind{
 		ID: "dhcp-lease-declined", Level: Warning,
 		Text:    "{CHARGER} says that {IP} is used by {OTHER}; for an hour nobody gets that address who can have another",
-		Explain: "Before it uses an address, a charger asks the network whether somebody else answers for it. Somebody did: a device with a fixed address, or an access point that answers in the name of others. Some chargers never ask again after that (F-2).",
+		Explain: "Before it uses an address, a charger asks the network whether somebody else answers for it. It says that somebody did: a device with a fixed address, or an access point that answers in the name of others. Some chargers never ask again after that (F-2).",
 		Advice:  "Look for a device with a fixed address on this network and remove it; dhcp-address-in-use names it once it answers. In an external access point, switch off proxy ARP. Then switch the charger's power off and on.",
 	}
 	DeclineIgnored = &Kind{
 		ID: "dhcp-decline-ignored", Level: Warning,
-		Text:    "{CHARGER} says of every address, lastly {IP}, that another device uses it; that is not believed any more",
+		Text:    "{CHARGER} has refused one address after the other within an hour, lastly {IP}, as used by another device; it is not believed any more",
 		Explain: "A device may refuse three addresses in an hour. One that refuses more would take them away from all others, whether it means to or is misled by something that answers for every address.",
-		Advice:  "In an external access point, switch off proxy ARP and client isolation that answers for others; then switch the charger's power off and on. If it is not a charger, remove the device, or change the password of this Wi-Fi.",
+		Advice:  "In an external access point, switch off proxy ARP (some call it ARP suppression), and leave client isolation on; then switch the charger's power off and on. If it is not a charger, remove the device, or change the password of this Wi-Fi.",
 		Every:   hour,
 	}
 	BindingsTooMany = &Kind{
@@ -69,7 +69,7 @@ var (
 		ID: "dhcp-other-server-chosen", Level: Warning,
 		Text:    "{CHARGER} takes its address from another DHCP server, {SERVER}",
 		Explain: "A device on this network answered the offer of a DHCP server that is not this box. Devices that follow it bypass the gateway and do not reach the cloud.",
-		Advice:  "Find the device with that address on this network, mostly an access point or router, and switch its DHCP server off.",
+		Advice:  "dhcp-rogue-server names its MAC address within ten minutes: switch that device's DHCP server off. Then switch this charger's power off and on.",
 		Every:   hour, Per: []string{"SERVER"},
 	}
 	PoolFilling = &Kind{
@@ -174,12 +174,18 @@ var (
 		ID: "dhcp-address-in-use", Level: Warning,
 		Text:    "{NETWORK}: {IP} is used by {CHARGER}, who does not have it from here; it is given to nobody",
 		Explain: "A device answers for an address that this box would give to others. It has a fixed address, or one from another DHCP server. The address is left out for as long as somebody uses it, so no charger meets a conflict (F-2).",
-		Advice:  "Find the device with the MAC address {MAC}. A charger with a fixed address: set it to DHCP and switch its power off and on. Anything else does not belong on this network.",
+		Advice:  "If this box was replaced or lost its disk less than a lease ago, and this is a charger: wait, it keeps the address when it renews. Otherwise find the device with the MAC address {MAC}. A charger with a fixed address: set it to DHCP and switch its power off and on. Anything else does not belong on this network.",
 		Every:   hour, Per: []string{KeyIP}, Most: 30,
+	}
+	AddressRemembered = &Kind{
+		ID: "dhcp-address-remembered", Level: Info,
+		Text:    "{NETWORK}: {CHARGER} still has {IP}, which this box did not know of; it is kept for it",
+		Explain: "A charger of the inventory uses an address that is not in this box's memory, as after its disk was replaced. Nobody else is given the address, and the charger keeps it when it renews.",
+		Every:   day,
 	}
 	ProxyARP = &Kind{
 		ID: "dhcp-proxy-arp", Level: Warning,
-		Text:    "{NETWORK}: {CHARGER} says that it has {ADDRESS}, too; so many addresses are claimed that no more of that is believed",
+		Text:    "{NETWORK}: {CHARGER} says that it has {ADDRESS}, too; so many addresses are claimed that more are given out all the same",
 		Explain: "One device answers for many addresses that it does not have from here, or many devices do for one each. An access point that answers in the name of others (proxy ARP) does that. A charger that is given such an address takes it for used, refuses it, and may never ask again (F-2).",
 		Advice:  "In the external access point, switch off proxy ARP and whatever else answers in the name of its clients. Otherwise find the device with the MAC address {MAC} and take it off the network.",
 		Every:   hour,
@@ -217,9 +223,9 @@ var (
 	}
 	NoCarrier = &Kind{
 		ID: "dhcp-no-carrier", Level: Warning,
-		Text:    "{NETWORK}: {INTERFACE} has no carrier; nobody on it can be reached",
+		Text:    "{NETWORK}: {INTERFACE} has no carrier or is switched off; nobody on it can be reached",
 		Explain: "The interface is there, but the cable is not plugged in, the device at its other end has no power, or the radio is not on the air.",
-		Advice:  "Check the cable at both ends and the power of the access point. For a radio of this box: systemctl status chargegate-ap@{NETWORK}.",
+		Advice:  "Run: ip link show {INTERFACE}. Without UP between the < > it is switched off: systemctl restart chargegate-prepare. Otherwise check the cable at both ends and the power of the access point. For a radio of this box: systemctl status chargegate-ap@{NETWORK}.",
 	}
 	CarrierBack = &Kind{
 		ID: "dhcp-carrier-back", Level: Info,
@@ -268,7 +274,7 @@ var (
 
 var dhcpKinds = []*Kind{
 	LeaseGranted, LeaseKept, LeaseRenewed, LeaseOffered, LeaseReleased, LeaseDeclined, DeclineIgnored, BindingsTooMany, SenderForged,
-	LeaseRefused, LeaseElsewhere, AddressClaimed, GatewayClaimed, AddressInUse, ProxyARP, NeighbourFlood,
+	LeaseRefused, LeaseElsewhere, AddressClaimed, GatewayClaimed, AddressInUse, AddressRemembered, ProxyARP, NeighbourFlood,
 	RogueServer, RogueServerGone, AnotherChargegate, ServingAgain, NoCarrier, CarrierBack, NoAddress, AddressBack,
 	PoolFilling, PoolNearlyFull, PoolRecovered, PoolExhausted, StrangersExhausted,
 	LeaseStorageFailed, LeaseStorageRecovered, LeaseStorageUntidy, LeasesLoaded, LeasesDropped, LeaseFileDamaged,

@@ -23,6 +23,7 @@ type promised struct {
 	network string
 	hw      [6]byte
 	until   time.Time
+	listed  bool // of used
 }
 
 func newModel() *model {
@@ -112,7 +113,7 @@ func (m *model) bind(c Claim, addr netip.Addr, now time.Time) {
 		}
 	}
 	delete(m.bans, addr)
-	m.bound[addr] = promised{c.Network, c.HW, now.Add(c.Term)}
+	m.bound[addr] = promised{network: c.Network, hw: c.HW, until: now.Add(c.Term)}
 }
 
 func (m *model) offer(c Claim, addr netip.Addr, now time.Time) {
@@ -121,7 +122,7 @@ func (m *model) offer(c Claim, addr netip.Addr, now time.Time) {
 			delete(m.offered, a)
 		}
 	}
-	m.offered[addr] = promised{c.Network, c.HW, now.Add(holdFor)}
+	m.offered[addr] = promised{network: c.Network, hw: c.HW, until: now.Add(holdFor)}
 }
 
 // A trial runs the table beside the model.
@@ -273,12 +274,15 @@ func (tr *trial) overhear(c Claim, addr netip.Addr) {
 	b, o, u := tr.bound[addr], tr.offered[addr], tr.used[addr]
 	owner := b.hw == c.HW && b.network != "" || o.hw == c.HW && tr.now.Before(o.until)
 	live := tr.now.Before(b.until)
-	sighting, whose := tr.table.Seen(c.Network, addr, c.HW, tr.now)
+	listed := tr.rnd.IntN(2) == 0
+	sighting, whose := tr.table.Seen(c.Network, addr, c.HW, listed, tr.now)
 	given := tr.table.at[addr] != nil
 	his, all := 0, 0
 	for _, other := range tr.used {
 		if other.network == c.Network && tr.now.Before(other.until) {
-			all++
+			if !other.listed {
+				all++
+			}
 			if other.hw == c.HW {
 				his++
 			}
@@ -289,7 +293,7 @@ func (tr *trial) overhear(c Claim, addr netip.Addr) {
 		size++
 	}
 	again := tr.now.Before(u.until) && u.hw == c.HW
-	believed := again || his < maxUsed && all < size/4
+	believed := again || his < maxUsed && (listed || all < size/4)
 	want := Squatter
 	switch {
 	case !given:
@@ -307,7 +311,7 @@ func (tr *trial) overhear(c Claim, addr netip.Addr) {
 		tr.Errorf("%x was seen with %s: %d of %x, want %d of %x", c.HW, addr, sighting, whose, want, b.hw)
 	}
 	if want != Elsewhere && want != Owner && believed {
-		tr.used[addr] = promised{c.Network, c.HW, tr.now.Add(usedFor)}
+		tr.used[addr] = promised{network: c.Network, hw: c.HW, until: tr.now.Add(usedFor), listed: listed}
 	}
 }
 

@@ -34,6 +34,7 @@ type neighbour struct {
 	asked     time.Time // when it was last asked who uses the address
 	free      time.Time // when nobody answered; zero: never, or not since somebody was seen
 	urgent    bool      // it was declined: to be asked about first
+	listed    bool      // the user is in the inventory
 }
 
 func (n *neighbour) inUse(now time.Time) bool { return now.Before(n.usedUntil) }
@@ -65,9 +66,13 @@ const (
 	Doubted
 )
 
-// Seen tells that a device was seen with an address. owner is to whom it is
-// promised when the sighting is Intruder.
-func (t *Table) Seen(network string, addr netip.Addr, hw [6]byte, now time.Time) (sighting Sighting, owner [6]byte) {
+// Seen tells that a device was seen with an address; listed says that the
+// inventory names it. owner is to whom the address is promised when the sighting
+// is Intruder.
+//
+// A charger whose address this table does not know of, because the disk was
+// replaced, keeps it: nobody else is given it, and the charger is when it asks.
+func (t *Table) Seen(network string, addr netip.Addr, hw [6]byte, listed bool, now time.Time) (sighting Sighting, owner [6]byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.at[addr.Unmap()]
@@ -78,9 +83,10 @@ func (t *Table) Seen(network string, addr netip.Addr, hw [6]byte, now time.Time)
 		return Owner, owner
 	}
 	known := s.inUse(now) && s.user == hw
-	believed := known || s.pool.believes(hw, now)
+	believed := known || s.pool.believes(hw, listed, now)
 	if believed {
-		s.user, s.seen, s.usedUntil, s.free = hw, now, now.Add(usedFor), time.Time{}
+		s.listed, s.user, s.seen, s.usedUntil, s.free = listed, hw, now, now.Add(usedFor), time.Time{}
+		s.pool.marked = now
 	}
 	switch {
 	case s.live(now):
@@ -94,21 +100,38 @@ func (t *Table) Seen(network string, addr netip.Addr, hw [6]byte, now time.Time)
 }
 
 // believes says whether one more address may be taken out of use because a
-// device was seen with it. All devices together may take a quarter of the pool,
-// which leaves more than one for each charger (Z-5), whatever MACs somebody
-// makes up.
-func (p *pool) believes(hw [6]byte, now time.Time) bool {
-	size, used, his := 0, 0, 0
+// device was seen with it. All that the inventory does not name may take a
+// quarter of the pool together, which leaves more than one for each charger
+// (Z-5), whatever MACs somebody makes up.
+func (p *pool) believes(hw [6]byte, listed bool, now time.Time) bool {
+	size, strangers, his := 0, 0, 0
 	for s := range p.all() {
 		size++
-		if s.inUse(now) {
-			used++
-			if s.user == hw {
-				his++
-			}
+		if !s.inUse(now) {
+			continue
+		}
+		if !s.listed {
+			strangers++
+		}
+		if s.user == hw {
+			his++
 		}
 	}
-	return his < maxUsed && used < size/4
+	return his < maxUsed && (listed || strangers < size/4)
+}
+
+// usedBy returns the address of its range that a MAC was seen with and that
+// nobody has from here, or nil.
+func (p *pool) usedBy(hw [6]byte, known bool, now time.Time) *slot {
+	if now.Sub(p.marked) >= usedFor {
+		return nil
+	}
+	for s := range p.all() {
+		if s.user == hw && s.inUse(now) && s.suits(hw, known) && s.mayTake(hw, now) {
+			return s
+		}
+	}
+	return nil
 }
 
 // NextProbe returns the address of a network of which it should be asked now

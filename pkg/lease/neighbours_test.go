@@ -12,7 +12,7 @@ import (
 // see tells the table that somebody was seen, and checks what it makes of it.
 func see(t *testing.T, table *lease.Table, addr netip.Addr, hw [6]byte, now time.Time, want lease.Sighting) {
 	t.Helper()
-	if got, _ := table.Seen("P1", addr, hw, now); got != want {
+	if got, _ := table.Seen("P1", addr, hw, false, now); got != want {
 		t.Errorf("%x seen with %s is %d, want %d", hw, addr, got, want)
 	}
 }
@@ -27,7 +27,7 @@ func askAll(t *testing.T, table *lease.Table, now time.Time, there map[netip.Add
 		}
 		asked = append(asked, addr)
 		if hw, ok := there[addr]; ok {
-			table.Seen("P1", addr, hw, now.Add(time.Millisecond))
+			table.Seen("P1", addr, hw, false, now.Add(time.Millisecond))
 		}
 		table.Silent("P1", addr, now.Add(time.Second))
 	}
@@ -96,12 +96,35 @@ func TestTheUserOfAnAddressMayHaveIt(t *testing.T) {
 	see(t, table, addr, mac(1), start, lease.Owner)
 }
 
+func TestAGarageKeepsItsAddressesWhenTheDiskWasReplaced(t *testing.T) {
+	t.Parallel()
+	p := pool(t, "P1", "10.83.0.1/24", 60) // 100 and 8
+	table := open(t, t.TempDir(), p)
+	had := map[int]netip.Addr{}
+	addr := p.First
+	for n := range 60 { // each announces the address that it has from before
+		had[n] = addr
+		if got, _ := table.Seen("P1", addr, mac(n), true, start); got != lease.Squatter {
+			t.Fatalf("charger %d is %d, want its address kept for it", n, got)
+		}
+		addr = addr.Next()
+	}
+	for n := 60; n < 90; n++ {
+		join(t, table, claim("P1", n, true), start)
+	}
+	for n, want := range had {
+		if got := join(t, table, claim("P1", n, true), start); got != want {
+			t.Errorf("charger %d has started anew and was given %s, want %s as before", n, got, want)
+		}
+	}
+}
+
 func TestAnOwnerWhoseAddressSomebodyTookIsGivenAnother(t *testing.T) {
 	t.Parallel()
 	table := open(t, t.TempDir(), small("P1", "0"))
 	as := claim("P1", 1, true)
 	addr := join(t, table, as, start)
-	if got, owner := table.Seen("P1", addr, mac(100), start); got != lease.Intruder || owner != mac(1) {
+	if got, owner := table.Seen("P1", addr, mac(100), false, start); got != lease.Intruder || owner != mac(1) {
 		t.Errorf("somebody else is seen with it: %d, %x", got, owner)
 	}
 	if _, err := table.Grant(as, addr, start); err != nil {
@@ -128,7 +151,7 @@ func TestADeclineNamesTheOtherAndIsAskedAboutFirst(t *testing.T) {
 		t.Errorf("asked about %s first, want %s", got, addr)
 	}
 	second := join(t, table, claim("P1", 2, true), start)
-	table.Seen("P1", second, mac(100), start)
+	table.Seen("P1", second, mac(100), false, start)
 	if _, other, ok := table.Decline("P1", mac(2), second, start); !ok || other != mac(100) {
 		t.Errorf("declined: %v, other %x, want %x", ok, other, mac(100))
 	}
@@ -149,7 +172,7 @@ func TestNobodyCanTakeAllAddressesOutOfUse(t *testing.T) {
 			table := open(t, t.TempDir(), p)
 			n := 0
 			for addr := p.First; addr.Compare(p.LastStranger) <= 0; addr = addr.Next() {
-				table.Seen("P1", addr, mac(1000+n%c.macs), start)
+				table.Seen("P1", addr, mac(1000+n%c.macs), false, start)
 				n++
 			}
 			if got := table.Counts(start)[0].InUse; got != c.want {

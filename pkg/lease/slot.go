@@ -96,8 +96,9 @@ type pool struct {
 	// fullUntil spares a search in vain: no chargers' (0) or strangers' (1)
 	// address becomes free before, unless something is given back.
 	fullUntil [2]time.Time
-	// silent is when nobody answered for one of the addresses, lately.
-	silent time.Time
+	// marked is when somebody was last seen with an address, and silent when
+	// nobody answered for one: before, there is nothing to look for.
+	marked, silent time.Time
 }
 
 func newPool(p Pool) *pool {
@@ -172,7 +173,7 @@ func (p *pool) unhold(hw [6]byte) {
 }
 
 // choose finds the address to offer: what is reserved for the MAC, what it has,
-// what it was offered, what it asks for, a free one, the one that expired first,
+// what it was offered, what it asks for, what it was seen with, a free one, the one that expired first,
 // the one that was declined longest ago. That may still be in quarantine: an
 // address that may be in use is better than none, and whoever declines all of
 // them on purpose must not keep the others out. One that somebody else was seen
@@ -190,6 +191,9 @@ func (p *pool) choose(hw [6]byte, want *slot, known bool, now time.Time) *slot {
 	}
 	if usable(want) && want.mayTake(hw, now) {
 		return want
+	}
+	if s := p.usedBy(hw, known, now); s != nil {
+		return s
 	}
 	return p.search(hw, known, now)
 }

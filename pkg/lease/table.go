@@ -108,7 +108,7 @@ func (t *Table) Bind(c Claim, addr netip.Addr, now time.Time) (Granted, error) {
 	if mine {
 		if to := p.better(s, c.Known, now); to != nil {
 			p.hold(to, c.HW, now.Add(holdFor))
-			return Granted{}, refused("%s is kept for the client instead", to.addr)
+			return Granted{}, refused("%s is the client's place, by the inventory", to.addr)
 		}
 	}
 	fresh := !mine
@@ -135,13 +135,13 @@ func (s *slot) refuse(c Claim, mine bool, now time.Time) error {
 	case mine:
 		return nil
 	case s.inQuarantine(now) && !s.heldFor(c.HW, now):
-		return refused("%s is used by a device with a fixed address", s.addr)
+		return refused("%s was found in use within the last hour", s.addr)
 	case !s.mayTake(c.HW, now):
 		return refused("%s belongs to somebody else", s.addr)
 	case !s.suits(c.HW, c.Known):
 		return refused("%s is kept for others", s.addr)
 	case other != nil && !s.heldFor(c.HW, now):
-		return refused("the client has %s", other.addr)
+		return refused("the client has %s already", other.addr)
 	}
 	return nil
 }

@@ -77,6 +77,9 @@ func (h *head) names() {
 
 func (h *head) network(n status.NetworkState) {
 	parts := []string{fmt.Sprintf("%s %s", n.Interface, n.Gateway)}
+	if n.Problem != "" {
+		parts[0] = n.Problem + "; " + parts[0]
+	}
 	if n.SSID != "" {
 		parts = append(parts, fmt.Sprintf("Wi-Fi %q on channel %d", n.SSID, n.Channel))
 	}

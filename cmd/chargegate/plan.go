@@ -113,7 +113,7 @@ func siteOf(cfg *config.Config, inv charger.Inventory) plan.Site {
 		Conversations: cfg.Egress.Total, PerCharger: cmp.Or(cfg.Egress.PerCharger, perCharger)}
 	shares := cfg.Shares(inv)
 	for i, n := range cfg.Networks {
-		network := plan.Network{Name: n.Name, Interface: n.Interface, Chargers: n.Chargers, Pool: cfg.Pools[i], Share: shares[i]}
+		network := plan.Network{Name: n.Name, Interface: n.Interface, Chargers: n.Chargers, Pool: cfg.Pools[i], Share: shares[i], Chosen: cfg.Chosen(i)}
 		if r := n.Radio; r != nil {
 			network.Radio = &plan.Radio{SSID: r.SSID, Channel: r.Channel, Stations: r.MaxStations}
 		}
@@ -198,7 +198,11 @@ func (c *call) showNetworks(p plan.Plan) {
 		if r := n.Radio; r != nil {
 			wifi, channel, holds = safe(r.SSID), strconv.Itoa(r.Channel), strconv.Itoa(r.Stations)
 		}
-		addresses.rows = append(addresses.rows, row{cells: []cell{name, {text: netip.PrefixFrom(n.Gateway, n.Subnet.Bits()).String()}, {text: strconv.Itoa(n.Addresses)},
+		gateway := netip.PrefixFrom(n.Gateway, n.Subnet.Bits()).String()
+		if n.Chosen {
+			gateway += " (chosen)"
+		}
+		addresses.rows = append(addresses.rows, row{cells: []cell{name, {text: gateway}, {text: strconv.Itoa(n.Addresses)},
 			{text: span(n.First, n.Last)}, {text: span(n.FirstStranger, n.LastStranger)}, {text: reserved}}})
 		radios.rows = append(radios.rows, row{cells: []cell{name, {text: strconv.Itoa(n.Chargers)}, {text: listed}, {text: safe(n.Interface)}, {text: wifi}, {text: channel}, {text: holds},
 			{text: volume(n.Volume.Day)}, {text: volume(n.Volume.Month)}}})
@@ -208,21 +212,36 @@ func (c *call) showNetworks(p plan.Plan) {
 	radios.print(c.terminal, 0)
 }
 
-// span writes a range of addresses; what the last has in common with the first
-// is left out.
+// span writes a range of addresses. Of the last, only the last number is written
+// where it differs from the first in nothing else.
 func span(first, last netip.Addr) string {
 	a, b := first.String(), last.String()
-	common := 0
-	for i := 0; i < min(len(a), len(b)) && a[i] == b[i]; i++ {
-		if a[i] == '.' {
-			common = i
-		}
+	if dot := strings.LastIndexByte(b, '.'); strings.LastIndexByte(a, '.') == dot && a[:dot] == b[:dot] {
+		b = b[dot:]
 	}
-	return a + " - " + b[common:]
+	return a + " - " + b
+}
+
+// showFree says of each network which addresses are in no range.
+func (c *call) showFree(networks []plan.Part) {
+	var parts []string
+	for _, n := range networks {
+		var spans []string
+		for _, r := range n.Free {
+			spans = append(spans, span(r.First, r.Last))
+		}
+		text := cmp.Or(strings.Join(spans, " and "), "none")
+		if len(networks) > 1 {
+			text = n.Name + " " + text
+		}
+		parts = append(parts, text)
+	}
+	c.detail("free", "for reservations: "+strings.Join(parts, "; "))
 }
 
 // showTotals prints what holds for the whole box, and what was assumed.
 func (c *call) showTotals(p plan.Plan) {
+	c.showFree(p.Networks)
 	c.detail("lease", fmt.Sprintf("%s; asked for again after %s, of any server after %s (Z-6)", seconds(p.Lease.Lease), seconds(p.Lease.Renew), seconds(p.Lease.Rebind)))
 	c.detail("data", fmt.Sprintf("%s a day, %s in %d days, for %s (Z-14)", volume(p.Volume.Day), volume(p.Volume.Month), plan.Month, count(p.Chargers, "charger")))
 	c.detail("assumed", fmt.Sprintf("%s a day for each charger, %s for each charging session, %s for each charger and day; new firmware is %s more for each",
@@ -232,8 +251,16 @@ func (c *call) showTotals(p plan.Plan) {
 		c.detail("daemon", fmt.Sprintf("holds %d conversations at once, %d of one charger; one box is laid out for %d chargers", p.Conversations, p.PerCharger, plan.PerBox))
 	}
 	if p.Homeless > 0 {
-		c.detail("inventory", fmt.Sprintf("%d of %s belong to no network and are not counted: write the column network", p.Homeless, count(*p.Listed, "charger")))
+		c.detail("inventory", homeless(p.Homeless, *p.Listed))
 	}
+}
+
+// homeless says that chargers of the inventory are on none of the networks.
+func homeless(n, of int) string {
+	if n == 1 {
+		return fmt.Sprintf("1 of %s belongs to no network and is not counted: its column network is empty or names one that the configuration does not have", count(of, "charger"))
+	}
+	return fmt.Sprintf("%d of %s belong to no network and are not counted: their column network is empty or names one that the configuration does not have", n, count(of, "charger"))
 }
 
 // showLayout prints the page of a garage that does not exist yet.
@@ -264,7 +291,12 @@ func (c *call) showLayout(l plan.Layout) {
 		all := int64(l.Chargers) * l.Plan.Volume.Day / int64(l.Plan.Chargers)
 		c.detail("boxes", fmt.Sprintf("%d, each with all of this and an uplink of its own; together %s a day, %s in %d days", l.Boxes, volume(all), volume(plan.Month*all), plan.Month))
 	}
-	fmt.Fprintf(c, "\n%s\n\n%s", c.in(bold, "For /etc/chargegate/chargegate.toml"), l.Fragment)
+	const where = "In /etc/chargegate/chargegate.toml, in place of every [[network]] and [network.radio] that is there"
+	next := "Write each password into its file (README, Install, step 2), set country, and run:"
+	if len(l.AccessPoints) > 0 { // these have a password of their own
+		next = "Then run:"
+	}
+	fmt.Fprintf(c, "\n%s\n\n%s\n%s\n\n    sudo chargegated -check\n", c.in(bold, c.wrap(where, 0)), l.Fragment, c.wrap(next, 0))
 }
 
 func layoutHead(l plan.Layout) string {
@@ -292,6 +324,7 @@ func (c *call) showAccessPoints(l plan.Layout) {
 	}
 	c.detail("Wi-Fi", fmt.Sprintf("%s behind one switch on eth1: %s; neighbours on different ones. Each has a name (SSID) of its own (F-9), 2.4 GHz and WPA2 only, and keeps its clients apart; so does the switch.",
 		count(len(l.AccessPoints), "external access point"), strings.Join(parts, ", ")))
+	c.detail("eth1", "is a second Ethernet adapter, on a Pi one at USB for example; eth0 is the uplink")
 }
 
 func seconds(n int) string { return lasting(time.Duration(n) * time.Second) }

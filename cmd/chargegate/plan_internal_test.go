@@ -80,6 +80,7 @@ func TestPlan(t *testing.T) {
 	}{
 		{"plan-fits", garage, "", nil, exitWell},
 		{"plan-listed", strings.Replace(garage, "[[network]]", "inventory = \"chargers.csv\"\n[[network]]", 1), "mac,name,address\n60:15:92:41:00:07,P1-07,10.83.0.200\nnonsense,P1-08,\n", nil, exitAttention},
+		{"plan-chosen", strings.NewReplacer("[[network]]", "inventory = \"chargers.csv\"\n[[network]]", "chargers = 16", "chargers = 26", "address = \"10.83.0.1/24\"", "address = \"auto\"").Replace(garage), chosenRows, nil, exitAttention},
 		{"plan-crowded", crowded, crowd(), nil, exitAttention},
 		{"plan-json", crowded, crowd(), []string{"-json"}, exitAttention},
 	} {
@@ -101,6 +102,10 @@ func TestPlan(t *testing.T) {
 		})
 	}
 }
+
+// Kept addresses in a small subnet that was chosen, and a charger whose network
+// is not there.
+const chosenRows = "mac,name,network,address\n60:15:92:41:00:05,P1-05,P1,10.83.0.40\n60:15:92:41:00:06,P1-06,P1,10.83.0.61\n60:15:92:41:00:07,P1-07,P7,\n"
 
 func TestPlanForSoMany(t *testing.T) {
 	t.Parallel()
@@ -207,8 +212,10 @@ func TestSpan(t *testing.T) {
 	for _, tt := range []struct{ first, last, want string }{
 		{"10.83.0.2", "10.83.0.33", "10.83.0.2 - .33"},
 		{"10.83.0.2", "10.83.0.2", "10.83.0.2 - .2"},
-		{"10.83.0.250", "10.83.1.2", "10.83.0.250 - .1.2"},
-		{"10.83.15.1", "10.83.150.1", "10.83.15.1 - .150.1"},
+		{"10.83.0.250", "10.83.1.2", "10.83.0.250 - 10.83.1.2"},
+		{"10.83.15.1", "10.83.150.1", "10.83.15.1 - 10.83.150.1"},
+		{"10.83.0.2", "10.83.1.130", "10.83.0.2 - 10.83.1.130"},
+		{"1.2.3.4", "11.2.3.9", "1.2.3.4 - 11.2.3.9"},
 		{"9.255.255.1", "10.0.0.1", "9.255.255.1 - 10.0.0.1"},
 	} {
 		if got := span(netip.MustParseAddr(tt.first), netip.MustParseAddr(tt.last)); got != tt.want {

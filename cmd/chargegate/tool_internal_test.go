@@ -280,6 +280,26 @@ func TestHouseNeedsAttention(t *testing.T) {
 	}
 }
 
+// The fault of a network comes before what to do about it, and before what is said
+// of its chargers.
+func TestTroubleOfANetwork(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	d.src.Trouble = func(string) (problem, do string) {
+		return "another DHCP server gives addresses: 192.168.7.1 (00:11:22:33:44:55)",
+			"Find the device by its MAC address, mostly a router or an access point, and switch its DHCP server off."
+	}
+	d.start(t)
+	code, out, complain := d.use(t, wide(100), "status")
+	if code != exitAttention || complain != "" {
+		t.Errorf("exit %d, complained %q", code, complain)
+	}
+	golden(t, "status-network", out)
+	if !strings.Contains(out, "\n✗ P1     another DHCP server gives addresses: 192.168.7.1 (00:11:22:33:44:55)") || strings.Count(out, "Mend network P1 first") != 1 {
+		t.Errorf("the fault is not on the page:\n%s", out)
+	}
+}
+
 // Silence is no good news while nobody can have asked.
 func TestNamesAreNotPraisedWithoutAnUplink(t *testing.T) {
 	t.Parallel()

@@ -110,11 +110,11 @@ func TestReservations(t *testing.T) {
 		{"of a network that is not there", "mac,name,network,address", "P9,10.83.0.17", "P9", "",
 			`line 2: P1-07 belongs to network "P9", which the configuration does not have`},
 		{"the gateway's", "mac,name,network,address", "P1,10.83.0.1", "P1", "",
-			"line 2: P1-07 cannot have 10.83.0.1, which is the gateway's own; its address must be another one between 10.83.0.1 and 10.83.0.62"},
+			"line 2: P1-07 cannot have 10.83.0.1, which is the gateway's own; its address must be another one between 10.83.0.1 and 10.83.0.62, but not the gateway's, 10.83.0.1"},
 		{"the subnet's", "mac,name,address", "10.83.16.0", "", "",
-			"line 2: P1-07 cannot have 10.83.16.0, which is that of the subnet itself; its address must be another one between 10.83.16.1 and 10.83.16.254"},
+			"line 2: P1-07 cannot have 10.83.16.0, which is that of the subnet itself; its address must be another one between 10.83.16.1 and 10.83.16.254, but not the gateway's, 10.83.16.254"},
 		{"broadcast", "mac,name,network,address", "P1,10.83.0.63", "P1", "",
-			"line 2: P1-07 cannot have 10.83.0.63, which is the subnet's broadcast address; its address must be another one between 10.83.0.1 and 10.83.0.62"},
+			"line 2: P1-07 cannot have 10.83.0.63, which is the subnet's broadcast address; its address must be another one between 10.83.0.1 and 10.83.0.62, but not the gateway's, 10.83.0.1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inv, err := charger.ReadInventory(strings.NewReader(tt.header+"\n60:15:92:41:00:07,P1-07,"+tt.row+"\n"), garage)
@@ -140,7 +140,7 @@ func TestReservations(t *testing.T) {
 func TestOneAddressForTwo(t *testing.T) {
 	inv, err := charger.ReadInventory(strings.NewReader(
 		"mac,name,address\n60:15:92:41:00:07,P1-07,10.83.0.17\n60:15:92:41:00:08,P1-08,10.83.0.18\n60:15:92:41:00:09,P1-09,10.83.0.17\n"), garage)
-	const want = "line 4: P1-09 cannot have 10.83.0.17; it is kept for P1-07 by line 2, and each charger has its own"
+	const want = "line 4: P1-09 cannot have 10.83.0.17: line 2 already gives it to P1-07; each charger needs its own"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

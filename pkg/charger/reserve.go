@@ -42,7 +42,7 @@ func (in *inventoryReader) reserve(c Charger, written string) (Charger, error) {
 		return c, err
 	}
 	if other, taken := in.kept[addr]; taken {
-		return c, fmt.Errorf("%s cannot have %s; it is kept for %s by line %d, and each charger has its own", c.Name, addr, other.Name, in.lines[other.Name])
+		return c, fmt.Errorf("%s cannot have %s: line %d already gives it to %s; each charger needs its own", c.Name, addr, in.lines[other.Name], other.Name)
 	}
 	c.Network, c.Reserved = within[i].Name, addr
 	in.kept[addr] = c
@@ -64,7 +64,8 @@ func (n Network) possible(c Charger, addr netip.Addr) error {
 	default:
 		return nil
 	}
-	return fmt.Errorf("%s cannot have %s, which is %s; its address must be another one between %s and %s", c.Name, addr, whose, first.Next(), last.Prev())
+	return fmt.Errorf("%s cannot have %s, which is %s; its address must be another one between %s and %s, but not the gateway's, %s",
+		c.Name, addr, whose, first.Next(), last.Prev(), n.Gateway.Addr())
 }
 
 // ends are the first and the last address of the subnet, which no device can

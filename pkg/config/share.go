@@ -1,6 +1,8 @@
 package config
 
 import (
+	"fmt"
+
 	"chargegate/pkg/charger"
 	"chargegate/pkg/event"
 	"chargegate/pkg/lease"
@@ -8,7 +10,8 @@ import (
 
 // Shares says of each network, in the file's order, what the inventory takes of
 // its addresses. A charger that names no network belongs to the only one; where
-// there are several, to none.
+// there are several, to none. One that names a network which the file does not
+// have belongs to none either.
 func (c *Config) Shares(inv charger.Inventory) []lease.Share {
 	shares := make([]lease.Share, len(c.Networks))
 	for i, n := range c.Networks {
@@ -32,10 +35,18 @@ func Reservations(inv charger.Inventory) []lease.Reservation {
 	return all
 }
 
-// TellShares says where the inventory leaves too few addresses.
+// Chosen says whether the address of the network with an index was chosen, which
+// it is for "auto", and may be another one after the next start.
+func (c *Config) Chosen(i int) bool { return c.auto[i] }
+
+// TellShares says where the inventory leaves too few addresses, and where those
+// that it keeps may not be the network's own for long.
 func (c *Config) TellShares(inv charger.Inventory, log *event.Log) {
 	for i, s := range c.Shares(inv) {
 		network := event.Network(c.Networks[i].Name)
+		if c.Chosen(i) && s.Reserved > 0 {
+			log.Say(event.InventoryNetworkAuto, network, event.F("COUNT", s.Reserved), event.F("ADDRESSES", howMany(s.Reserved)), event.F("ADDRESS", c.Pools[i].Gateway))
+		}
 		if left, need, short := s.Short(lease.Size(c.Networks[i].Chargers)); short {
 			log.Say(event.InventoryPoolSmall, network, event.F("LEFT", left), event.F("CHARGERS", need))
 		}
@@ -43,4 +54,11 @@ func (c *Config) TellShares(inv charger.Inventory, log *event.Log) {
 			log.Say(event.InventoryStrangersSmall, network, event.F("LEFT", left), event.F("OF", lease.Strangers))
 		}
 	}
+}
+
+func howMany(n int) string {
+	if n == 1 {
+		return "1 address"
+	}
+	return fmt.Sprintf("%d addresses", n)
 }

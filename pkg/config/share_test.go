@@ -3,6 +3,7 @@ package config_test
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -31,6 +32,11 @@ func rows(inv charger.Inventory, network string, n int, from string) charger.Inv
 	return inv
 }
 
+// goodAt is good with an address of its network.
+func goodAt(address string) string {
+	return strings.Replace(good, "chargers = 16\n", "chargers = 16\naddress = \""+address+"\"\n", 1)
+}
+
 // The pool of good is 10.83.0.2 to .35, and .36 to .43 for strangers.
 func TestSharesOfTheInventory(t *testing.T) {
 	for _, tt := range []struct {
@@ -52,7 +58,7 @@ func TestSharesOfTheInventory(t *testing.T) {
 			[]string{"network P1 has 3 of 8 addresses left for devices that are not in the inventory; the others are kept for chargers"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := parse(t, good)
+			c := parse(t, goodAt("10.83.0.1/26"))
 			if diff := cmp.Diff([]lease.Share{tt.want}, c.Shares(tt.inv)); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
@@ -64,6 +70,36 @@ func TestSharesOfTheInventory(t *testing.T) {
 			}
 			if diff := cmp.Diff(tt.said, said); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+// Addresses that are written out, in a subnet that may become another one.
+func TestKeptAddressesInAChosenSubnet(t *testing.T) {
+	for _, tt := range []struct {
+		name, address string
+		inv           charger.Inventory
+		want          string
+	}{
+		{"one", "auto", rows(charger.Inventory{}, "P1", 1, "10.83.0.50"), "P1: chargers.csv keeps 1 address, and the network's own is \"auto\": it gives way when the uplink wants the same subnet, and the list is wrong then"},
+		{"several", "auto", rows(charger.Inventory{}, "P1", 3, "10.83.0.50"), "P1: chargers.csv keeps 3 addresses, and the network's own is \"auto\": it gives way when the uplink wants the same subnet, and the list is wrong then"},
+		{"none kept", "auto", rows(charger.Inventory{}, "P1", 3, ""), ""},
+		{"an address that stays", "10.83.0.1/26", rows(charger.Inventory{}, "P1", 3, "10.83.0.50"), ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := parse(t, goodAt(tt.address))
+			log := event.New(event.Options{Keep: 100})
+			c.TellShares(tt.inv, log)
+			said, advice := "", ""
+			for _, r := range log.Recent(0, "") {
+				said, advice = said+r.Message, r.Advice()
+			}
+			if said != tt.want {
+				t.Errorf("said %q, want %q", said, tt.want)
+			}
+			if want := "Write address = \"10.83.0.1/26\" for this network, then: sudo systemctl restart chargegate-prepare."; tt.want != "" && advice != want {
+				t.Errorf("advises %q, want %q", advice, want)
 			}
 		})
 	}

@@ -79,6 +79,12 @@ var (
 		Explain: "A new charger that is not in the inventory yet gets an address out of a small range of its own, so that strangers never take the chargers' (Z-5). The column address of chargers.csv keeps most of that range for others.",
 		Advice:  "Choose addresses outside of that range (chargegate plan shows it) and run: systemctl reload chargegated.",
 	}
+	InventoryNetworkAuto = &Kind{
+		ID: "inventory-network-auto", Level: Warning,
+		Text:    "{NETWORK}: chargers.csv keeps {ADDRESSES}, and the network's own is \"auto\": it gives way when the uplink wants the same subnet, and the list is wrong then",
+		Explain: "With address = \"auto\" the network's subnet is chosen at each start, so that it overlaps nothing on the uplink. The addresses of the column address are written out and do not move with it: those outside of the new subnet are faults then, and their chargers get any free address.",
+		Advice:  "Write address = \"{ADDRESS}\" for this network, then: sudo systemctl restart chargegate-prepare.",
+	}
 )
 
-var chargerKinds = []*Kind{ChargerOnline, ChargerBack, ChargerOffline, ChargersOffline, ChargerAway, ChargersMissing, InventoryLoaded, InventoryKept, InventoryEmpty, InventoryFault, InventoryPoolSmall, InventoryStrangersSmall}
+var chargerKinds = []*Kind{ChargerOnline, ChargerBack, ChargerOffline, ChargersOffline, ChargerAway, ChargersMissing, InventoryLoaded, InventoryKept, InventoryEmpty, InventoryFault, InventoryPoolSmall, InventoryStrangersSmall, InventoryNetworkAuto}

@@ -21,6 +21,8 @@ func findings(s Site, p Plan) []Finding {
 	for _, n := range s.Networks {
 		out = append(out, n.radioHolds()...)
 		out = append(out, n.inventoryFits()...)
+		out = append(out, n.standsFirm(s.Networks)...)
+		out = append(out, n.roomToReserve(s.Networks)...)
 		out = append(out, n.channelStands()...)
 	}
 	out = append(out, channelsApart(s.Networks)...)

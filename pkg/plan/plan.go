@@ -56,6 +56,7 @@ type Network struct {
 	Interface string
 	Chargers  int // planned
 	Pool      lease.Pool
+	Chosen    bool        // the gateway's address, because the configuration says "auto"
 	Share     lease.Share // of the inventory
 	Radio     *Radio      // nil: an external access point
 }
@@ -99,8 +100,12 @@ type Part struct {
 	Strangers     int          `json:"strangers"` // addresses for devices that are not in the inventory
 	FirstStranger netip.Addr   `json:"first_stranger"`
 	LastStranger  netip.Addr   `json:"last_stranger"`
-	Radio         *Radio       `json:"radio,omitempty"` // absent: an external access point
-	Volume        Volume       `json:"volume"`
+	// Free is what of the subnet is in no range: best for addresses that the
+	// inventory keeps. Chosen says that the gateway's address is "auto".
+	Free   []Range `json:"free,omitempty"`
+	Chosen bool    `json:"gateway_chosen,omitempty"`
+	Radio  *Radio  `json:"radio,omitempty"` // absent: an external access point
+	Volume Volume  `json:"volume"`
 }
 
 // Times are those of a lease (Z-6).
@@ -147,6 +152,7 @@ func (n Network) part(listed bool) Part {
 		Subnet: n.Pool.Gateway.Masked(), Gateway: n.Pool.Gateway.Addr(),
 		Addresses: lease.Size(n.Chargers), First: n.Pool.First, Last: n.Pool.Last,
 		Strangers: lease.Strangers, FirstStranger: n.Pool.FirstStranger, LastStranger: n.Pool.LastStranger,
+		Free: free(n.Pool), Chosen: n.Chosen,
 		Volume: volume(n.there()),
 	}
 	if listed {

@@ -55,6 +55,20 @@ func TestWhatDoesNotFit(t *testing.T) {
 				{"", "1001 chargers are more than one box is laid out for, which is 1000", "Divide them over 2 boxes."}}},
 		{"the strangers' addresses kept for chargers", []plan.Network{network(t, 0, 20, listed(lease.Share{Named: 5, Reserved: 5, Strangers: 5}))},
 			[]plan.Finding{{"P1", "3 of the 8 addresses for devices that are not in the inventory are left (Z-5)", "Choose addresses outside of 10.83.0.42 to 10.83.0.49 for the inventory."}}},
+		{"addresses kept in a subnet that was chosen", []plan.Network{network(t, 0, 20, func(n *plan.Network) { n.Chosen, n.Share = true, lease.Share{Named: 2, Reserved: 2} })},
+			[]plan.Finding{{"P1", "chargers.csv keeps 2 addresses, and the network's own is \"auto\": it gives way when the uplink wants the same subnet, and the list is wrong then",
+				"Write address = \"10.83.0.1/26\" for this network, then: sudo systemctl restart chargegate-prepare."}}},
+		{"nothing, in a subnet that was chosen", []plan.Network{network(t, 0, 20, func(n *plan.Network) { n.Chosen = true })}, []plan.Finding{}},
+		{"ten that could be kept are left", []plan.Network{network(t, 0, 20, listed(lease.Share{Named: 3, Reserved: 3}))}, []plan.Finding{}},
+		{"nine that could be kept are left", []plan.Network{network(t, 0, 20, listed(lease.Share{Named: 4, Reserved: 4}))},
+			[]plan.Finding{{"P1", "chargers.csv keeps addresses, and 9 more could be kept outside of the ranges",
+				"Write address = \"10.83.0.1/25\" for this network, then: sudo systemctl restart chargegate-prepare."}}},
+		{"a larger subnet would be the neighbour's", []plan.Network{network(t, 0, 500, func(n *plan.Network) {
+			n.Radio, n.Pool.Gateway = nil, netip.MustParsePrefix("10.83.12.1/22")
+			n.Share = lease.Share{Named: 300, Reserved: 300}
+		}), network(t, 0, 16, func(n *plan.Network) { n.Name, n.Pool.Gateway = "P2", netip.MustParsePrefix("10.83.8.1/26") })},
+			[]plan.Finding{{"P1", "chargers.csv keeps addresses, and 0 more could be kept outside of the ranges",
+				"Write a /21 as address for this network that does not overlap P2, then: sudo systemctl restart chargegate-prepare."}}},
 		{"a channel between", []plan.Network{network(t, 0, 20, on(3))},
 			[]plan.Finding{{"P1", "channel 3 overlaps its neighbours (Z-2)", "Choose 1, 6 or 11, whichever is used least in the garage."}}},
 		{"the same channel twice", []plan.Network{network(t, 0, 20, on(6)), network(t, 1, 20, nil), network(t, 2, 20, nil)},
@@ -72,6 +86,32 @@ func TestWhatDoesNotFit(t *testing.T) {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
+	}
+}
+
+// What is in no range begins after the strangers' addresses, and passes over the
+// gateway.
+func TestFreeAddresses(t *testing.T) {
+	for _, tt := range []struct {
+		gateway  string
+		chargers int
+		want     string
+	}{
+		{"10.83.0.1/26", 20, "[{10.83.0.50 10.83.0.62}]"},
+		{"10.83.0.1/24", 16, "[{10.83.0.44 10.83.0.254}]"},
+		{"10.83.0.254/24", 16, "[{10.83.0.43 10.83.0.253}]"},
+		{"10.83.0.100/24", 16, "[{10.83.0.43 10.83.0.99} {10.83.0.101 10.83.0.254}]"},
+		{"10.83.0.43/24", 16, "[{10.83.0.44 10.83.0.254}]"},
+		{"10.83.0.1/26", 28, "[{10.83.0.62 10.83.0.62}]"},
+	} {
+		pool, err := lease.NewPool("P1", netip.MustParsePrefix(tt.gateway), tt.chargers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := plan.Of(plan.Site{Networks: []plan.Network{{Name: "P1", Chargers: tt.chargers, Pool: pool}}, Listed: -1})
+		if got := fmt.Sprint(p.Networks[0].Free); got != tt.want {
+			t.Errorf("%s: free are %s, want %s", tt.gateway, got, tt.want)
+		}
 	}
 }
 

@@ -51,6 +51,41 @@ func TestTroubleOfANetworkIsTold(t *testing.T) {
 	}
 }
 
+// Who has not got an address is told of its network's trouble first; nobody else
+// is, and nobody when there is none.
+func TestTroubleOfANetworkComesBeforeItsChargers(t *testing.T) {
+	t.Parallel()
+	const first = "Mend network P1 first: no carrier; this may follow from it. Not seen on the network."
+	for _, tt := range []struct {
+		name, network, problem string
+		want                   bool
+	}{
+		{"on the network", "P1", "no carrier", true},
+		{"on the only network", "", "no carrier", true},
+		{"on another network", "P2", "no carrier", false},
+		{"all is well", "P1", "", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(charger.Inventory{mac7: {MAC: mac7, Name: "P1-07", Network: tt.network}, mac8: {MAC: mac8, Name: "P1-08", Network: "P1"}})
+			h.src.Trouble = func(network string) (string, string) {
+				if network != "P1" {
+					return "", ""
+				}
+				return tt.problem, "Mend it."
+			}
+			h.online(mac8, addr7, time.Now())
+			var got Status
+			h.open(t).get("/v1/status", &got)
+			for _, c := range got.Chargers {
+				if mended := strings.HasPrefix(c.Advice, first); mended != (tt.want && c.MAC == mac7) || !mended && strings.Contains(c.Advice, "first") {
+					t.Errorf("%s is told %q", c.Name, c.Advice)
+				}
+			}
+		})
+	}
+}
+
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	h := newHouse(twoChargers())

@@ -84,7 +84,8 @@ func (s *Server) radios() []Radio {
 	return radios
 }
 
-// dress adds the ages, and what is said of strangers.
+// dress adds the ages, what is said of strangers, and before a charger's advice
+// what is wrong with its whole network.
 func (s *Server) dress(all []charger.Status, now time.Time) []Charger {
 	var pools []PoolUse
 	if s.src.Pools != nil {
@@ -93,12 +94,31 @@ func (s *Server) dress(all []charger.Status, now time.Time) []Charger {
 	out := make([]Charger, len(all))
 	for i, c := range all {
 		out[i] = Charger{Status: c, StageAge: age(c.Since, now), LastSeenAge: age(c.LastSeen, now), RefusedAge: age(c.RefusedAt, now), UnreachableAge: age(c.FailedAt, now)}
+		if c.Known && (c.Stage == charger.Wifi || c.Stage == charger.DHCP) && c.Advice != "" {
+			out[i].Advice = s.mendFirst(c.Network) + c.Advice
+		}
 		if !c.Known {
 			out[i].ProbablyCharger = isZaptec(c.MAC)
 			out[i].Advice = strangersAdvice(out[i], pools)
 		}
 	}
 	return out
+}
+
+// mendFirst names the trouble of a network, as the likely cause of what is said of
+// a charger on it; empty: it has none. Who names no network is on the only one.
+func (s *Server) mendFirst(network string) string {
+	if network == "" && len(s.src.Networks) == 1 {
+		network = s.src.Networks[0].Name
+	}
+	if s.src.Trouble == nil || network == "" {
+		return ""
+	}
+	problem, _ := s.src.Trouble(network)
+	if problem == "" {
+		return ""
+	}
+	return fmt.Sprintf("Mend network %s first: %s; this may follow from it. ", network, problem)
 }
 
 // age is how long ago a moment was, or nil for one that never came.

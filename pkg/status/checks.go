@@ -72,7 +72,7 @@ func checkPool(p PoolUse) finding {
 	case p.Used*100 >= p.Size*crowded:
 		return warn(poolAdvice, "%s", used)
 	case p.Quarantined > 0:
-		return warn("Something has a fixed address in this network; the dhcp-declined lines of the log say which. Remove it: the network must be dedicated (Z-5).",
+		return warn("Something uses an address of this network that it does not have from here. Who it is: journalctl -t chargegated EVENT=dhcp-address-in-use. Remove it: the network must be dedicated (Z-5).",
 			"%s; %d were declined, because somebody else uses them", used, p.Quarantined)
 	case p.StrangersFull():
 		return warn(strangersFullAdvice, "%s: no stranger gets one any more", used)

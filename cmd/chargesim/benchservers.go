@@ -188,14 +188,32 @@ func (p *peer) Start(ctx context.Context, leases string) (*sim.Program, error) {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
-	before := filepath.Join(sim.Dir, p.program+".log")
-	if err := os.RemoveAll(before); err != nil {
+	for try := 1; ; try++ {
+		program, err := p.launch(ctx, config)
+		if err == nil || try == starts || ctx.Err() != nil {
+			return program, err
+		}
+	}
+}
+
+// A peer that is not ready in time is started anew: kea now and then hangs in its
+// start.
+const (
+	starts      = 3
+	readyWithin = 6 * time.Second
+)
+
+// launch starts it once.
+func (p *peer) launch(ctx context.Context, config string) (*sim.Program, error) {
+	if err := os.RemoveAll(filepath.Join(sim.Dir, p.program+".log")); err != nil { // what it said before
 		return nil, err
 	}
 	program, err := p.stand.Launch(p.env, p.program, p.args(config)...)
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
 	if err := program.WaitSaid(ctx, p.ready); err != nil {
 		program.Stop()
 		return nil, err

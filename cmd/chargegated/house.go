@@ -100,8 +100,10 @@ func (h *house) furnish() error {
 	cfg.Status.Socket = filepath.Join(o.run, "status.sock")
 
 	h.addresses = dhcp.New(cfg.DHCP, h.leases, h.book, log)
-	h.names = resolver.New(cfg.DNS, h.list, h.book, log)
 	h.clock = ntprelay.New(cfg.NTP, h.book, log)
+	cfg.DNS.Synchronised = func() bool { return h.clock.Clock().Synchronised }
+	cfg.DNS.File = filepath.Join(o.state, "names")
+	h.names = resolver.New(cfg.DNS, h.list, h.book, log)
 	porter := egress.New(cfg.Egress, h.list, h.names, h.book, h.store, log)
 	firewall := denied.New(cfg.Denied, h.book, log)
 	h.radio = radio.New(cfg.Radio, h.book, log)

@@ -14,11 +14,13 @@ import (
 )
 
 const (
-	allowUplink  = `write the name of the interface towards the Internet, like "eth0", as ip link shows it`
-	allowLease   = `write a time from "1h" to "24h", like "12h" (Z-6)`
-	allowMetrics = `write an address of this machine with a port, like "127.0.0.1:9180", or "" for none`
-	allowSignal  = "write a whole number of dBm from -100 to -1, in the order warn, minimum, critical, each weaker than the one before (Z-4)"
-	allowDNS     = `write "system", an address like "1.1.1.1" or "1.1.1.1:53", or for TLS an address with the name in its certificate, like "tls://9.9.9.9#dns.quad9.net"`
+	allowUplink   = `write the name of the interface towards the Internet, like "eth0", as ip link shows it`
+	allowLease    = `write a time from "1h" to "24h", like "12h" (Z-6)`
+	allowMetrics  = `write an address of this machine with a port, like "127.0.0.1:9180", or "" for none`
+	allowSignal   = "write a whole number of dBm from -100 to -1, in the order warn, minimum, critical, each weaker than the one before (Z-4)"
+	allowMaxError = `write a time from "10ms" to "10s", like "1s" (Z-11)`
+	allowRate     = "write how many questions a second one device may ask, a whole number from 1 to 1000000"
+	allowDNS      = `write "system", an address like "1.1.1.1" or "1.1.1.1:53", or for TLS an address with the name in its certificate, like "tls://9.9.9.9#dns.quad9.net"`
 )
 
 // services are the inbound services that can be allowed on the uplink by name.
@@ -88,6 +90,7 @@ func (r *reader) dns(s *section, c *Config) {
 	} else if n.kind == isList && len(n.list) == 0 {
 		s.bad("upstreams", "is empty, so that no name could ever be found; %s", allowDNS)
 	}
+	c.DNS.Rate = s.rate(resolver.DefaultRate)
 	s.close()
 }
 
@@ -124,7 +127,17 @@ func isHostName(name string) bool {
 
 func (r *reader) ntp(s *section, c *Config) {
 	c.NTP.Source = s.oneOf("source", ntprelay.Chrony, ntprelay.Chrony, ntprelay.Kernel)
+	c.NTP.MaxDistance = s.span("max_error", ntprelay.DefaultMaxDistance, 10*time.Millisecond, 10*time.Second, allowMaxError)
+	c.NTP.Rate = s.rate(ntprelay.DefaultRate)
 	s.close()
+}
+
+// rate reads how many questions a second one device may ask.
+func (s *section) rate(otherwise int) int {
+	if v, ok := s.whole("rate", 1, 1_000_000, allowRate, false); ok {
+		return v
+	}
+	return otherwise
 }
 
 func (r *reader) signal(s *section, c *Config) {

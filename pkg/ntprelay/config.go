@@ -23,4 +23,11 @@ type Config struct {
 	// dispersion, RFC 5905 section 10) above which the clock counts as not
 	// known to be right; zero: 1 s.
 	MaxDistance time.Duration
+	// Rate is how many requests a second one device may make on average, and
+	// sixteen times as many at once after a rest; 0: DefaultRate.
+	Rate int
 }
+
+// DefaultRate is far above what a charger asks: once at its start, and again
+// after hours.
+const DefaultRate = 1

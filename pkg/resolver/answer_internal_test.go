@@ -148,10 +148,10 @@ func TestWriteCountsTTLsDown(t *testing.T) {
 		f    found
 		want []string
 	}{
-		{"at once", found{kept, fromCache, 0}, []string{"ZapCloud.azure-devices.NET. 3600 IN CNAME gw.example.", "gw.example. 10 IN A 192.0.2.1"}},
-		{"after 4.2 s", found{kept, fromCache, 4200 * time.Millisecond}, []string{"ZapCloud.azure-devices.NET. 3596 IN CNAME gw.example.", "gw.example. 6 IN A 192.0.2.1"}},
-		{"at the end", found{kept, fromCache, 9999 * time.Millisecond}, []string{"ZapCloud.azure-devices.NET. 3591 IN CNAME gw.example.", "gw.example. 1 IN A 192.0.2.1"}},
-		{"stale", found{kept, fromStale, 71 * time.Hour}, []string{"ZapCloud.azure-devices.NET. 30 IN CNAME gw.example.", "gw.example. 30 IN A 192.0.2.1"}},
+		{"at once", found{answer: kept, origin: fromCache, age: 0}, []string{"ZapCloud.azure-devices.NET. 3600 IN CNAME gw.example.", "gw.example. 10 IN A 192.0.2.1"}},
+		{"after 4.2 s", found{answer: kept, origin: fromCache, age: 4200 * time.Millisecond}, []string{"ZapCloud.azure-devices.NET. 3596 IN CNAME gw.example.", "gw.example. 6 IN A 192.0.2.1"}},
+		{"at the end", found{answer: kept, origin: fromCache, age: 9999 * time.Millisecond}, []string{"ZapCloud.azure-devices.NET. 3591 IN CNAME gw.example.", "gw.example. 1 IN A 192.0.2.1"}},
+		{"stale", found{answer: kept, origin: fromStale, age: 71 * time.Hour}, []string{"ZapCloud.azure-devices.NET. 30 IN CNAME gw.example.", "gw.example. 30 IN A 192.0.2.1"}},
 	}
 	for _, tt := range tests {
 		m := new(dns.Msg)

@@ -18,10 +18,16 @@ const (
 // An entry is what is remembered of a name. A failure never shadows an answer
 // that can still be used.
 type entry struct {
-	good     answer
-	since    time.Time // when good came; zero: there is none
+	good     *kept // nil: there is none
 	failure  error
 	failedAt time.Time
+}
+
+// A kept is a good answer that is remembered. It is never copied, and but for
+// what makes it quick never changed: whoever holds one may go on using it.
+type kept struct {
+	answer
+	since time.Time // when it came; carries the monotonic clock
 }
 
 // An origin is where an answer came from.
@@ -40,25 +46,26 @@ type found struct {
 	answer
 	origin origin
 	age    time.Duration
+	kept   *kept // where it is remembered; nil: nowhere
 }
 
 // fresh returns the remembered answer while it lasts.
 func (e *entry) fresh(now time.Time) (found, bool) {
-	if e == nil || e.since.IsZero() {
+	if e == nil || e.good == nil {
 		return found{}, false
 	}
-	age := now.Sub(e.since)
-	return found{answer: e.good, origin: fromCache, age: age}, age < e.good.ttl
+	age := now.Sub(e.good.since)
+	return found{answer: e.good.answer, origin: fromCache, age: age, kept: e.good}, age < e.good.ttl
 }
 
 // stale returns the remembered answer after its end. Only addresses are worth
 // remembering so long: a name that did not exist may exist by now.
 func (e *entry) stale(now time.Time) (found, bool) {
-	if e == nil || e.since.IsZero() || len(e.good.addrs) == 0 {
+	if e == nil || e.good == nil || len(e.good.addrs) == 0 {
 		return found{}, false
 	}
-	age := now.Sub(e.since)
-	return found{answer: e.good, origin: fromStale, age: age}, age < e.good.ttl+staleFor
+	age := now.Sub(e.good.since)
+	return found{answer: e.good.answer, origin: fromStale, age: age, kept: e.good}, age < e.good.ttl+staleFor
 }
 
 // failed returns the remembered failure while it lasts.
@@ -88,7 +95,7 @@ func (e *entry) after(a answer, err error, now time.Time) *entry {
 	case err != nil:
 		next.failure, next.failedAt = err, now
 	case a.ttl > 0:
-		next = entry{good: a, since: now}
+		next = entry{good: &kept{answer: a, since: now}}
 	default:
 		next.failure = nil
 	}

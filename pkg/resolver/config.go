@@ -28,7 +28,20 @@ type Config struct {
 	// ResolvConf is the file behind the upstream "system"; empty:
 	// /etc/resolv.conf.
 	ResolvConf string
+	// Rate is how many questions a second one device may ask on average, and three
+	// times as many at once after a rest; 0: DefaultRate.
+	Rate int
+	// File is where the last good answers of allowed names are kept, for a garage
+	// that has power before its uplink; empty: nowhere.
+	File string
+	// Synchronised says whether this box knows the time. While it does not, the
+	// dates of certificates prove nothing (F-12). Nil: it always does.
+	Synchronised func() bool
 }
+
+// DefaultRate is far above what a charger asks, which is a handful of names
+// after its start.
+const DefaultRate = 20
 
 // House is the loopback address on which the daemon asks its own resolver. It
 // is not 127.0.0.1 or 127.0.0.53, so that it meets no other resolver.

@@ -33,6 +33,65 @@ func (s *Server) serve(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) {
 	_ = w.WriteMsg(m) // the asker may have left; nobody else wants to know
 }
 
+// A transport is how a question came.
+type transport int
+
+// Transports.
+const (
+	overUDP transport = iota
+	overTCP
+)
+
+// respond makes the whole answer to a message as it came, or nil for silence. It
+// never fails: what cannot be read is told so, as far as its header can be.
+func (s *Server) respond(ctx context.Context, in []byte, from netip.Addr, over transport) (out []byte) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.count.panics.Add(1)
+			s.log.Say(event.PanicRecovered, event.F("SERVICE", s.Name()),
+				event.F("ERROR", fmt.Sprint(p)), event.F("STACK", string(debug.Stack())))
+			out = nil
+		}
+	}()
+	const header = 12
+	if len(in) < header {
+		s.count.invalid.Add(1)
+		return nil
+	}
+	r := new(dns.Msg)
+	err := r.Unpack(in)
+	if r.Response {
+		s.count.invalid.Add(1)
+		return nil
+	}
+	var m *dns.Msg
+	switch {
+	case err != nil:
+		s.count.invalid.Add(1)
+		m = new(dns.Msg)
+		m.Id, m.Opcode, m.Response, m.Rcode = r.Id, r.Opcode, true, dns.RcodeFormatError
+	case r.Opcode != dns.OpcodeQuery:
+		s.count.invalid.Add(1)
+		m = newReply(r)
+		m.Rcode = dns.RcodeNotImplemented
+	default:
+		ctx, cancel := context.WithTimeout(ctx, askerPatience)
+		defer cancel()
+		if m = s.answer(ctx, r, from); m == nil {
+			return nil
+		}
+	}
+	if over == overUDP {
+		fit(m, r)
+	}
+	out, err = m.Pack()
+	if err != nil {
+		s.count.failed.Add(1)
+		return nil
+	}
+	return out
+}
+
 // answer makes the whole answer to a request from an address, or nil for
 // silence: while the daemon stops, and when too many questions wait for an
 // upstream. Whoever asked tries again, and a refusal would send it to another

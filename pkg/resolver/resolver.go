@@ -22,6 +22,7 @@ import (
 
 	"chargegate/pkg/charger"
 	"chargegate/pkg/event"
+	"chargegate/pkg/limit"
 	"chargegate/pkg/policy"
 )
 
@@ -44,6 +45,7 @@ type Server struct {
 	given   *given
 	forward *forwarder
 	waiting *share
+	limit   *limit.Limiter // of questions by each device
 	count   counters
 	// probeEvery is the time between questions of our own while nobody answers.
 	probeEvery time.Duration
@@ -55,7 +57,10 @@ type Server struct {
 // New makes a resolver for the names that the list holds. Nothing is taken or
 // started before Listen and Serve.
 func New(cfg Config, list *policy.List, book *charger.Book, log *event.Log) *Server {
-	s := &Server{cfg: cfg, list: list, book: book, log: log, given: newGiven(),
+	if cfg.Rate == 0 {
+		cfg.Rate = DefaultRate
+	}
+	s := &Server{limit: limit.New(cfg.Rate, 3*cfg.Rate), cfg: cfg, list: list, book: book, log: log, given: newGiven(),
 		waiting: newShare(maxQuestions, maxEach), probeEvery: probeEvery}
 	s.forward = newForwarder(cfg, s.isOurs, log, &s.count)
 	s.memory = newMemory(s.askUpstream)

@@ -178,7 +178,7 @@ func TestStaleAnswersSaySo(t *testing.T) {
 	g := open(t, zaptecAnd(t), upstream(t, nil, fails(dns.RcodeServerFailure)))
 	old := addresses(time.Minute, "192.0.2.1")
 	g.memory.mu.Lock()
-	g.memory.kept.put(hub, &entry{good: old, since: time.Now().Add(-48 * time.Hour)})
+	g.memory.kept.put(hub, &entry{good: &kept{answer: old, since: time.Now().Add(-48 * time.Hour)}})
 	g.memory.mu.Unlock()
 	m := g.ask(t, "udp", hub, dns.TypeA, edns(1232))
 	if diff := cmp.Diff([]string{hub + " 30 IN A 192.0.2.1"}, texts(m.Answer)); diff != "" {

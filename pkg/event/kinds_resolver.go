@@ -6,7 +6,7 @@ var (
 		ID: "resolver-name-refused", Level: Info,
 		Text:    "{CHARGER} asked for {NAME}, which is not on the allow-list",
 		Explain: "The charger asked for the address of a name that no rule holds. It was told at once that the name does not exist. A charger that works needs only the names of the Zaptec profile and those that the site adds.",
-		Advice:  "Nothing, if the charger reaches ok. If it needs the name (native OCPP, or a change at Zaptec's), add it under [[egress.allow]] with its ports and reload.",
+		Advice:  "Nothing, if the charger reaches ok. If it needs the name (native OCPP, or a change at Zaptec's), add it: " + allowName,
 		Every:   hour, Per: []string{"NAME"}, Most: 30,
 	}
 	ResolverUpstreamLost = &Kind{
@@ -60,7 +60,30 @@ var (
 	}
 )
 
+// What is said of names that Zaptec may have changed, and of who asks too much.
+var (
+	ResolverFirmwareNameRefused = &Kind{
+		ID: "resolver-firmware-name-refused", Level: Warning,
+		Text:    "{CHARGER} was told where api.zaptec.com is and then asked for {NAME}, which is not on the allow-list: its firmware may come from there now",
+		Explain: "The API at api.zaptec.com tells a charger which host its firmware comes from (F-7). Within two minutes of it this charger asked for a name that no rule holds, and was told that it does not exist. If Zaptec has moved its firmware, no charger gets updates until the name is allowed.",
+		Advice:  "If several chargers ask for it, or it belongs to Zaptec or its cloud, add it: " + allowName,
+		Every:   hour, Per: []string{"NAME"}, Most: 30,
+	}
+	ResolverAskedTooMuch = &Kind{
+		ID: "resolver-asked-too-much", Level: Warning,
+		Text:    "{CHARGER} asks for more than {RATE} names a second; what is beyond that is not answered",
+		Explain: "Each device may ask for so many names a second on average, and three times as many at once. A charger asks for a handful after its start. The others are not slowed by this one.",
+		Advice:  "If it is a charger, switch its power off and on at the breaker; if it does so again, give Zaptec its serial number. If it is no charger, find it and take it off this network: chargegate events tells what it asked for.",
+		Every:   hour, Most: 1,
+	}
+)
+
+// allowName is what lets a name be reached, as it stands in the configuration, on
+// one line.
+const allowName = `in chargegate.toml write [[egress.allow]] and below it the three lines name = "{NAME}" and ports = [443] and reason = "asked for by {CHARGER}", then: sudo systemctl reload chargegated`
+
 var resolverKinds = []*Kind{
 	ResolverNameRefused, ResolverUpstreamLost, ResolverUpstreamRestored, ResolverNamesLost,
 	ResolverNamesRestored, ResolverUpstreamIsUs, ResolverStale, ResolverNameFailed, ResolverOverload,
+	ResolverFirmwareNameRefused, ResolverAskedTooMuch,
 }

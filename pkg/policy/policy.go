@@ -30,6 +30,10 @@ type Rule struct {
 // Hub is the name of the charger's lasting conversation: MQTT over TLS (Z-8).
 const Hub = "zapcloud.azure-devices.net"
 
+// API is the name that tells chargers which host their firmware comes from
+// (Z-9, F-7).
+const API = "api.zaptec.com"
+
 // HubPort is the port of the lasting conversation (Z-8).
 const HubPort = 8883
 
@@ -39,7 +43,7 @@ func Zaptec() []Rule {
 		{Name: Hub, Ports: []uint16{HubPort}, Reason: "Z-8: the charger's lasting conversation, MQTT over TLS"},
 		{Name: "zapcloud-api.azurewebsites.net", Ports: []uint16{443}, Reason: "Z-9: API of older chargers"},
 		{Name: "devices.zaptec.com", Ports: []uint16{443}, Reason: "Z-9: certificates; blocking it turns a change of CA into an outage"},
-		{Name: "api.zaptec.com", Ports: []uint16{443}, Reason: "Z-9: firmware"},
+		{Name: API, Ports: []uint16{443}, Reason: "Z-9: firmware"},
 	}
 }
 
@@ -71,6 +75,7 @@ type List struct{ rules atomic.Pointer[index] }
 type index struct {
 	exact map[string][]Rule
 	below map[string][]Rule // "*.example.com" under "example.com"
+	above map[string]bool   // every name that has one of the others below it
 	all   []Rule
 }
 
@@ -83,7 +88,7 @@ func New(rules []Rule) (*List, error) {
 // Replace takes over new rules. With a fault in one of them it takes over
 // none, and the old ones stay in force.
 func (l *List) Replace(rules []Rule) error {
-	ix := &index{exact: map[string][]Rule{}, below: map[string][]Rule{}}
+	ix := &index{exact: map[string][]Rule{}, below: map[string][]Rule{}, above: map[string]bool{}}
 	var faults []error
 	for _, r := range rules {
 		if err := r.Check(); err != nil {
@@ -98,6 +103,9 @@ func (l *List) Replace(rules []Rule) error {
 			ix.exact[r.Name] = append(ix.exact[r.Name], r)
 		}
 		ix.all = append(ix.all, r)
+		for _, rest, more := strings.Cut(r.Name, "."); more; _, rest, more = strings.Cut(rest, ".") {
+			ix.above[rest] = true
+		}
 	}
 	if len(faults) > 0 {
 		return errors.Join(faults...)
@@ -181,6 +189,16 @@ func (l *List) match(name string) []Rule {
 
 // Holds reports whether any rule holds the name: whether it may be resolved.
 func (l *List) Holds(name string) bool { return len(l.match(name)) > 0 }
+
+// Above reports whether a name that the list holds lies below this one, however
+// deep. The list may hold the name itself as well.
+func (l *List) Above(name string) bool {
+	if l == nil {
+		return false
+	}
+	ix := l.rules.Load()
+	return ix != nil && ix.above[Normal(name)]
+}
 
 // Decide says whether a name may be reached on a port, and by which rule.
 func (l *List) Decide(name string, port uint16) (Verdict, Rule) {

@@ -2,35 +2,32 @@ package resolver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"runtime/debug"
 	"time"
 
 	"chargegate/pkg/event"
+	"chargegate/pkg/policy"
 
 	"github.com/miekg/dns"
 )
 
 // serve answers one question from the network.
 func (s *Server) serve(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.count.panics.Add(1)
-			s.log.Say(event.PanicRecovered, event.F("SERVICE", s.Name()),
-				event.F("ERROR", fmt.Sprint(p)), event.F("STACK", string(debug.Stack())))
-		}
-	}()
-	ctx, cancel := context.WithTimeout(ctx, askerPatience)
-	defer cancel()
-	m := s.answer(ctx, r, addrOf(w.RemoteAddr()))
-	if m == nil {
+	in, err := r.Pack()
+	if err != nil {
+		s.count.invalid.Add(1)
 		return
 	}
+	over := overTCP
 	if w.LocalAddr().Network() == "udp" {
-		fit(m, r)
+		over = overUDP
 	}
-	_ = w.WriteMsg(m) // the asker may have left; nobody else wants to know
+	if out := s.respond(ctx, in, addrOf(w.RemoteAddr()), over); out != nil {
+		_, _ = w.Write(out) // the asker may have left; nobody else wants to know
+	}
 }
 
 // A transport is how a question came.
@@ -42,8 +39,10 @@ const (
 	overTCP
 )
 
-// respond makes the whole answer to a message as it came, or nil for silence. It
-// never fails: what cannot be read is told so, as far as its header can be.
+// respond makes the whole answer to a message as it came, or nil for silence:
+// to what is no request, while the daemon stops, and when too many questions
+// wait for an upstream. It never fails: what cannot be read is told so, as far
+// as its header can be.
 func (s *Server) respond(ctx context.Context, in []byte, from netip.Addr, over transport) (out []byte) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -53,43 +52,55 @@ func (s *Server) respond(ctx context.Context, in []byte, from netip.Addr, over t
 			out = nil
 		}
 	}()
-	const header = 12
-	if len(in) < header {
+	if len(in) < headerLen || in[2]&0x80 != 0 { // too short, or a response
 		s.count.invalid.Add(1)
 		return nil
 	}
-	r := new(dns.Msg)
-	err := r.Unpack(in)
-	if r.Response {
+	if in[2]>>3&0xf != dns.OpcodeQuery {
 		s.count.invalid.Add(1)
+		return bare(in, dns.RcodeNotImplemented)
+	}
+	q, ok := readQuery(in)
+	if !ok {
+		s.count.invalid.Add(1)
+		return bare(in, dns.RcodeFormatError)
+	}
+	m := s.reply(ctx, q, from)
+	if m == nil {
 		return nil
 	}
-	var m *dns.Msg
-	switch {
-	case err != nil:
-		s.count.invalid.Add(1)
-		m = new(dns.Msg)
-		m.Id, m.Opcode, m.Response, m.Rcode = r.Id, r.Opcode, true, dns.RcodeFormatError
-	case r.Opcode != dns.OpcodeQuery:
-		s.count.invalid.Add(1)
-		m = newReply(r)
-		m.Rcode = dns.RcodeNotImplemented
-	default:
-		ctx, cancel := context.WithTimeout(ctx, askerPatience)
-		defer cancel()
-		if m = s.answer(ctx, r, from); m == nil {
-			return nil
-		}
-	}
+	s.addOptions(m, q, from, over)
 	if over == overUDP {
-		fit(m, r)
+		fit(m, q.msg)
 	}
-	out, err = m.Pack()
+	out, err := m.Pack()
 	if err != nil {
 		s.count.failed.Add(1)
 		return nil
 	}
 	return out
+}
+
+// reply makes the answer to a request that could be read, or nil for silence.
+func (s *Server) reply(ctx context.Context, q query, from netip.Addr) *dns.Msg {
+	rcode := fault(q.msg)
+	switch {
+	case q.badCookie: // RFC 7873, 5.2.2
+		rcode = dns.RcodeFormatError
+	case len(q.msg.Question) == 0 && q.cookie != nil && len(q.msg.Extra) == 1:
+		return newReply(q.msg) // RFC 7873, 5.4: it wants a cookie and nothing else
+	case rcode == dns.RcodeSuccess && q.signed: // by a key that we cannot have (RFC 8945, 5.2.1)
+		rcode = dns.RcodeNotAuth
+	}
+	if rcode != dns.RcodeSuccess {
+		s.count.invalid.Add(1)
+		m := newReply(q.msg)
+		m.Rcode = rcode
+		return m
+	}
+	ctx, cancel := context.WithTimeout(ctx, askerPatience)
+	defer cancel()
+	return s.answer(ctx, q.msg, from)
 }
 
 // answer makes the whole answer to a request from an address, or nil for
@@ -104,24 +115,52 @@ func (s *Server) answer(ctx context.Context, r *dns.Msg, from netip.Addr) *dns.M
 		return m
 	}
 	q := r.Question[0]
-	switch rule(s.list, q) {
+	if isMeta(q.Qtype) {
+		s.count.foreign.Add(1)
+		answerMeta(m, q.Qtype)
+		return m
+	}
+	switch s.rule(q) {
+	case lookup:
+		return s.answerLookup(ctx, m, q, from)
 	case gateway:
 		s.answerGateway(m, q, from)
 	case empty:
 		s.count.empty.Add(1)
 		m.Ns = []dns.RR{localSOA(q.Name)}
-	case lookup:
-		return s.answerLookup(ctx, m, q, from)
 	case foreign:
 		s.count.foreign.Add(1)
 		m.Rcode = dns.RcodeRefused
-	default:
+		explain(m, dns.ExtendedErrorCodeNotSupported, "class IN only")
+	case refused:
 		s.refuse(m, q, from)
+	default:
+		s.answerLocal(m, q)
 	}
 	return m
 }
 
-// answerGateway gives the gateway's own address for a name of the NTP pool.
+// answerLocal answers for the names that are known without the list.
+func (s *Server) answerLocal(m *dns.Msg, q dns.Question) {
+	s.count.local.Add(1)
+	switch s.rule(q) {
+	case pointer:
+		m.Answer = []dns.RR{&dns.PTR{Hdr: localHeader(q.Name, dns.TypePTR), Ptr: gatewayName}}
+	case loopback:
+		m.Answer = []dns.RR{addressRecord(q.Name, netip.AddrFrom4([4]byte{127, 0, 0, 1}))}
+	case own:
+		if q.Qtype == dns.TypeSOA {
+			m.Answer = []dns.RR{localSOA(q.Name)}
+			return
+		}
+		m.Ns = []dns.RR{localSOA(q.Name)}
+	default:
+		s.deny(m, q)
+	}
+}
+
+// answerGateway gives the gateway's own address, for its own name and for every
+// name of the NTP pool.
 func (s *Server) answerGateway(m *dns.Msg, q dns.Question, from netip.Addr) {
 	s.count.gateway.Add(1)
 	addr := gatewayFor(s.cfg.Gateways, from)
@@ -133,46 +172,102 @@ func (s *Server) answerGateway(m *dns.Msg, q dns.Question, from netip.Addr) {
 	s.book.Resolved(from, time.Now())
 }
 
-// refuse tells that a name does not exist, and the log who asked for it.
+// deny says that a name does not exist, or that it has nothing if another one
+// that is answered lies below it.
+func (s *Server) deny(m *dns.Msg, q dns.Question) {
+	if s.isAbove(key(q.Name)) {
+		m.Ns = []dns.RR{localSOA(q.Name)}
+		return
+	}
+	m.Rcode = dns.RcodeNameError
+	m.Ns = []dns.RR{localSOA(parent(q.Name))}
+}
+
+// refuse denies a name that no rule holds, and tells the log who asked for it.
 func (s *Server) refuse(m *dns.Msg, q dns.Question, from netip.Addr) {
 	s.count.refused.Add(1)
-	m.Rcode = dns.RcodeNameError
-	m.Ns = []dns.RR{localSOA(q.Name)}
+	s.deny(m, q)
 	explain(m, dns.ExtendedErrorCodeBlocked, "not on the allow-list of this charger network")
-	name := event.F("NAME", plain(q.Name))
-	s.log.Say(event.ResolverNameRefused, event.IP(from), name, event.F("TYPE", dns.TypeToString[q.Qtype]))
-	s.book.Refused(from, "the name "+name.Value, time.Now())
+	now, name := time.Now(), event.F("NAME", plain(q.Name))
+	kind, what := event.ResolverNameRefused, "the name "+name.Value
+	if s.lately.was(from, now) {
+		kind = event.ResolverFirmwareNameRefused
+		what += ", right after it was told where " + policy.API + " is; its firmware may come from there"
+	}
+	s.log.Say(kind, event.IP(from), name, event.F("TYPE", dns.Type(q.Qtype)))
+	s.book.Refused(from, what, now)
 }
 
 // answerLookup gives the addresses of an allowed name.
 func (s *Server) answerLookup(ctx context.Context, m *dns.Msg, q dns.Question, from netip.Addr) *dns.Msg {
-	if !s.waiting.enter(from) {
-		s.count.dropped.Add(1)
-		s.log.Say(event.ResolverOverload, event.F("LIMIT", maxQuestions))
-		return nil
-	}
-	defer s.waiting.leave(from)
 	name := key(q.Name)
-	f, err := s.memory.find(ctx, name)
-	switch {
-	case err != nil && ctx.Err() == context.Canceled:
-		return nil
-	case err != nil:
-		s.count.failed.Add(1)
-		s.book.Unreachable(from, plain(q.Name)+" (its address cannot be found)", time.Now())
-		m.Rcode = dns.RcodeServerFailure
-		explain(m, dns.ExtendedErrorCodeNoReachableAuthority, "no DNS server of the uplink gave an answer")
+	var f found
+	if m.RecursionDesired {
+		if !s.waiting.enter(from) {
+			s.count.dropped.Add(1)
+			s.log.Say(event.ResolverOverload, event.F("LIMIT", maxQuestions))
+			return nil
+		}
+		defer s.waiting.leave(from)
+		var err error
+		if f, err = s.memory.find(ctx, name); err != nil {
+			if ctx.Err() == context.Canceled {
+				return nil
+			}
+			s.fail(m, q, from, err)
+			return m
+		}
+	} else if known, ok := s.known(name, time.Now()); ok {
+		f = known
+	} else { // RFC 8914, 4.21: it does not want us to ask
+		s.count.foreign.Add(1)
+		m.Rcode = dns.RcodeRefused
+		explain(m, dns.ExtendedErrorCodeNotAuthoritative, "not known here; ask with recursion")
 		return m
 	}
 	s.noteOrigin(name, f)
 	f.write(m, name, q.Name)
+	if q.Qtype == dns.TypeANY {
+		m.Answer = firstSet(m.Answer)
+	}
 	if f.origin == fromStale {
 		explain(m, dns.ExtendedErrorCodeStaleAnswer, "no DNS server of the uplink gave an answer; this is the last one")
 	}
 	if len(f.addrs) > 0 {
-		s.book.Resolved(from, time.Now())
+		s.told(from, name, time.Now())
 	}
 	return m
+}
+
+// known returns the answer for a key that is remembered and still good.
+func (s *Server) known(name string, now time.Time) (found, bool) {
+	s.memory.mu.Lock()
+	defer s.memory.mu.Unlock()
+	e, _ := s.memory.kept.get(name)
+	return e.fresh(now)
+}
+
+// told notes that a device was told the addresses of an allowed name, a key.
+func (s *Server) told(from netip.Addr, name string, now time.Time) {
+	s.book.Resolved(from, now)
+	if name == policy.API+"." {
+		s.lately.note(from, now)
+	}
+}
+
+// fail tells that no upstream gave an answer that can be used.
+func (s *Server) fail(m *dns.Msg, q dns.Question, from netip.Addr, err error) {
+	s.count.failed.Add(1)
+	s.book.Unreachable(from, plain(q.Name)+" (its address cannot be found)", time.Now())
+	m.Rcode = dns.RcodeServerFailure
+	switch {
+	case errors.Is(err, errShut):
+		explain(m, dns.ExtendedErrorCodeNotReady, "starting or stopping")
+	case errors.Is(err, errAnswer):
+		explain(m, dns.ExtendedErrorCodeNoReachableAuthority, "no DNS server of the uplink gave an answer that can be used")
+	default:
+		explain(m, dns.ExtendedErrorCodeNetworkError, "no DNS server of the uplink can be reached")
+	}
 }
 
 // noteOrigin counts where an answer came from and says when it is an old one.

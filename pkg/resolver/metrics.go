@@ -14,6 +14,7 @@ type counters struct {
 	failed, invalid, dropped, panics        atomic.Uint64
 	upstreamAnswered, upstreamFailed        atomic.Uint64
 	upstreamNanos /* of answers */, ignored atomic.Uint64
+	local, limited                          atomic.Uint64
 }
 
 // upstream counts one question to a server.
@@ -53,8 +54,10 @@ func (s *Server) metrics() []metric {
 	counter(answers, &c.refused, "refused")
 	counter(answers, &c.foreign, "foreign")
 	counter(answers, &c.failed, "failed")
+	counter(answers, &c.local, "local")
 	counter(desc("invalid_total", "Messages that were no questions."), &c.invalid)
 	counter(desc("dropped_total", "Questions dropped because too many were being answered."), &c.dropped)
+	counter(desc("limited_total", "Questions not answered because their device asked too many."), &c.limited)
 	counter(desc("panics_total", "Questions that met a fault of our own."), &c.panics)
 	upstream := desc("upstream_queries_total", "Questions to upstream servers, by result.", "result")
 	counter(upstream, &c.upstreamAnswered, "answered")

@@ -46,6 +46,9 @@ type Server struct {
 	forward *forwarder
 	waiting *share
 	limit   *limit.Limiter // of questions by each device
+	scold   *limit.Limiter // of words about those who ask too much
+	cookies *cookies
+	lately  *lately
 	count   counters
 	// probeEvery is the time between questions of our own while nobody answers.
 	probeEvery time.Duration
@@ -60,7 +63,7 @@ func New(cfg Config, list *policy.List, book *charger.Book, log *event.Log) *Ser
 	if cfg.Rate == 0 {
 		cfg.Rate = DefaultRate
 	}
-	s := &Server{limit: limit.New(cfg.Rate, 3*cfg.Rate), cfg: cfg, list: list, book: book, log: log, given: newGiven(),
+	s := &Server{limit: limit.New(cfg.Rate, 3*cfg.Rate), scold: limit.New(1, 1), cookies: newCookies(time.Now()), lately: newLately(), cfg: cfg, list: list, book: book, log: log, given: newGiven(),
 		waiting: newShare(maxQuestions, maxEach), probeEvery: probeEvery}
 	s.forward = newForwarder(cfg, s.isOurs, log, &s.count)
 	s.memory = newMemory(s.askUpstream)

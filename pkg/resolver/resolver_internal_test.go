@@ -136,7 +136,7 @@ func TestAChargersQuestions(t *testing.T) {
 		}
 		page := scrape(t, g.Server)
 		for name, want := range map[string]float64{
-			"answers_total/cache": 1, "answers_total/upstream": 1, "answers_total/gateway": 3, "answers_total/empty": 6,
+			"answers_total/cache": 1, "answers_total/upstream": 1, "answers_total/gateway": 3, "answers_total/empty": 4, "answers_total/local": 2,
 			"answers_total/refused": 4, "upstream_queries_total/answered": 1, "cache_names": 1, "upstreams/answering": 1,
 		} {
 			if got := page["chargegate_resolver_"+name]; got != want {

@@ -14,11 +14,15 @@ type ruling int
 
 // Rulings. The zero value refuses.
 const (
-	refused ruling = iota // no rule holds the name: it does not exist
-	foreign               // another class than the Internet's: nothing to say
-	gateway               // an address in the NTP pool: the gateway's own (Z-10)
-	empty                 // the name may be asked, but has none of this type
-	lookup                // an address of an allowed name: the cache, else an upstream
+	refused  ruling = iota // no rule holds the name: it does not exist
+	foreign                // another class than the Internet's: nothing to say
+	gateway                // an address in the NTP pool: the gateway's own (Z-10)
+	empty                  // the name may be asked, but has none of this type
+	lookup                 // an address of an allowed name: the cache, else an upstream
+	own                    // a name of ours, which has none of this type
+	pointer                // the reverse of the gateway's own address
+	loopback               // an address of localhost
+	nowhere                // a name of which everybody knows that it does not exist
 )
 
 // rule decides about a question. AAAA, HTTPS and SVCB of a name that may be
@@ -37,12 +41,27 @@ func rule(list *policy.List, q dns.Question) ruling {
 	switch {
 	case !isTime && !list.Holds(q.Name):
 		return refused
-	case q.Qtype != dns.TypeA:
+	case q.Qtype != dns.TypeA && q.Qtype != dns.TypeANY: // RFC 8482, 4.1: of everything, the addresses
+		if isTime {
+			return own
+		}
 		return empty
 	case isTime:
 		return gateway
 	}
 	return lookup
+}
+
+// rule decides about a question to this server: what it answers for by itself,
+// then what the list says.
+func (s *Server) rule(q dns.Question) ruling {
+	if q.Qclass != dns.ClassINET {
+		return foreign
+	}
+	if r, ok := ruleLocal(s.cfg.Gateways, key(q.Name), q.Qtype); ok {
+		return r
+	}
+	return rule(s.list, q)
 }
 
 // gatewayFor returns the gateway's own address in the asker's subnet. An asker

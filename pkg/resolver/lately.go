@@ -1,0 +1,39 @@
+package resolver
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const (
+	// apiLately is for how long after api.zaptec.com a refused name may be the one
+	// that its answer sent the charger to (F-7).
+	apiLately = 2 * time.Minute
+	// maxLately bounds the devices that are remembered.
+	maxLately = 4096
+)
+
+// lately remembers who was told not long ago where Zaptec's API is, which names
+// the host that firmware comes from. It is safe for concurrent use.
+type lately struct {
+	mu   sync.Mutex
+	told *lru[netip.Addr, time.Time]
+}
+
+func newLately() *lately { return &lately{told: newLRU[netip.Addr, time.Time](maxLately)} }
+
+// note remembers that a device was told.
+func (l *lately) note(who netip.Addr, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.told.put(who, now)
+}
+
+// was reports whether a device was told within apiLately.
+func (l *lately) was(who netip.Addr, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at, ok := l.told.get(who)
+	return ok && now.Sub(at) < apiLately
+}

@@ -17,7 +17,7 @@ const gatewayName = "gateway."
 // exist, and nothing is said (RFC 6761, 6762, 7686, 8375, 9476; "lan", "home",
 // "corp" and the like are widely used without a register).
 var special = []string{
-	"alt.", "arpa.", "corp.", "home.", "internal.", "intranet.", "invalid.", "lan.", "local.", "localdomain.",
+	"alt.", "arpa.", "corp.", gatewayName, "home.", "internal.", "intranet.", "invalid.", "lan.", "local.", "localdomain.",
 	"onion.", "private.", "test.", "workgroup.",
 }
 

@@ -92,7 +92,8 @@ type Kind struct {
 	Per []string
 	// Most is how many different events of this kind one subject may cause
 	// within Every; those beyond are counted like repetitions. Zero: any number.
-	// It is for what a stranger can make up without end.
+	// It is for what a stranger can make up without end. Those of whom nothing but
+	// an address is known count as one subject.
 	Most int
 }
 

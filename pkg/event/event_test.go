@@ -113,6 +113,43 @@ func TestOneStrangerCannotFillTheLog(t *testing.T) {
 	}
 }
 
+// Whoever can send from addresses that nobody was given, or has many devices,
+// must neither fill the log nor hide what a charger was refused.
+func TestAFloodOfManyHidesNobody(t *testing.T) {
+	c := &clock{time.Unix(1000, 0)}
+	var out bytes.Buffer
+	log := newLog(c, &out)
+	flood := func(round int) {
+		for i := range 400 {
+			who := event.IP(netip.AddrFrom4([4]byte{10, 99, byte(i >> 8), byte(i)}))
+			if i >= 200 {
+				who = event.MAC([6]byte{2, 0, 0, 0, 1, byte(i)})
+			}
+			for n := range 50 {
+				log.Say(event.ResolverNameRefused, who, event.F("NAME", fmt.Sprintf("x%d.%d.example.com", n, round)))
+			}
+		}
+	}
+	flood(0)
+	said := strings.Count(out.String(), "\n")
+	if most := 30 * (200 + 1); said > most {
+		t.Errorf("%d lines of the flood, want at most %d", said, most)
+	}
+	for round := range 10 { // in the same hour
+		flood(round + 1)
+	}
+	if more := strings.Count(out.String(), "\n") - said; more > 0 {
+		t.Errorf("%d lines more by going on", more)
+	}
+	log.Say(event.ResolverNameRefused, event.MAC(mac), event.F("NAME", "firmware.example.com"))
+	if !strings.Contains(out.String(), "firmware.example.com") {
+		t.Error("what a charger was refused is hidden")
+	}
+	if n := event.Limits(log); n > 2*4096 {
+		t.Errorf("%d things are remembered", n)
+	}
+}
+
 func TestMemoryOfRepetitionIsBounded(t *testing.T) {
 	c := &clock{time.Unix(1000, 0)}
 	log := event.New(event.Options{Now: c.Now})

@@ -58,7 +58,8 @@ type limit struct {
 	held int
 }
 
-// maxLimits bounds the memory that strangers can cause through Kind.Per.
+// maxLimits bounds the memory that strangers can cause through Kind.Per, and as
+// many are the subjects that have a share.
 const maxLimits = 4096
 
 // New makes a log that writes to the sinks given.
@@ -137,14 +138,15 @@ func (l *Log) admitLocked(k *Kind, fields []Field, now time.Time) (held int, ok 
 		m.held++
 		return 0, false
 	}
-	if m == nil && len(l.limits)+len(l.shares) >= maxLimits {
+	if len(l.limits) >= maxLimits || len(l.shares) >= maxLimits {
 		l.forgetLocked(now)
 	}
 	if k.Most > 0 {
-		s := l.shares[subject]
+		whose := shareKey(subject, k, fields)
+		s := l.shares[whose]
 		if s == nil {
 			s = &share{since: now}
-			l.shares[subject] = s
+			l.shares[whose] = s
 		}
 		if now.Sub(s.since) >= k.Every {
 			held = s.held
@@ -165,9 +167,10 @@ func (l *Log) admitLocked(k *Kind, fields []Field, now time.Time) (held int, ok 
 	return held, true
 }
 
-// forgetLocked makes room in limits: what is older than an hour goes, and if
-// that was not enough everything does. The price is a repeated line, never
-// memory.
+// forgetLocked makes room: what is older than an hour goes, and of what was not
+// enough everything does. The price is a repeated line, never memory. Shares are
+// forgotten apart from the rest, so that who makes up names without end does not
+// get a new share by it.
 func (l *Log) forgetLocked(now time.Time) {
 	for key, m := range l.limits {
 		if now.Sub(m.last) >= time.Hour {
@@ -179,8 +182,10 @@ func (l *Log) forgetLocked(now time.Time) {
 			delete(l.shares, key)
 		}
 	}
-	if len(l.limits)+len(l.shares) >= maxLimits {
+	if len(l.limits) >= maxLimits {
 		clear(l.limits)
+	}
+	if len(l.shares) >= maxLimits {
 		clear(l.shares)
 	}
 }
@@ -264,6 +269,16 @@ func first(a, b string) string {
 func subjectKey(k *Kind, fields []Field) string {
 	r := Record{Fields: fields}
 	return k.ID + "\n" + first(r.Field(KeyMAC), first(r.Field(KeyIP), r.Field(KeyNetwork)))
+}
+
+// shareKey is who shares what Kind.Most allows: the subject alone, but all those
+// together of whom nothing is known except an address, which can be made up.
+func shareKey(subject string, k *Kind, fields []Field) string {
+	r := Record{Fields: fields}
+	if r.Field(KeyIP) != "" && r.Field(KeyMAC) == "" && r.Field(KeyCharger) == "" {
+		return k.ID + "\n" + KeyIP
+	}
+	return subject
 }
 
 // limitKey is what makes two events the same: kind, subject, and the fields in

@@ -243,6 +243,34 @@ func TestForcedPatternIsTakenOver(t *testing.T) {
 	}
 }
 
+// What is exact is one tenant's own, and other patterns hold nobody else's
+// names: neither needs force.
+func TestWhatIsNotSharedNeedsNoForce(t *testing.T) {
+	for _, name := range []string{"Other.Azure-Devices.NET", "my.hub.azure-devices.net", "azurewebsites.net", "*.zaptec.com", "*.notazure-devices.net", "*.ocpp.example.com"} {
+		c := parse(t, good+"\n[[egress.allow]]\nname = \""+name+"\"\nports = [443]\nreason = \"lab\"\n")
+		if r := c.Rules[len(c.Rules)-1]; r.Name != name {
+			t.Errorf("last rule: %+v", r)
+		}
+	}
+}
+
+func TestHowOftenEachDeviceMayAsk(t *testing.T) {
+	type limits struct {
+		DNS, NTP int
+		Error    time.Duration
+	}
+	for text, want := range map[string]limits{
+		"": {20, 1, time.Second},
+		"\n[dns]\nrate = 1\n[ntp]\nrate = 1000000\nmax_error = \"10ms\"\n":  {1, 1_000_000, 10 * time.Millisecond},
+		"\n[dns]\nrate = 1_000_000\n[ntp]\nrate = 5\nmax_error = \"10s\"\n": {1_000_000, 5, 10 * time.Second},
+	} {
+		c := parse(t, good+text)
+		if got := (limits{c.DNS.Rate, c.NTP.Rate, c.NTP.MaxDistance}); got != want {
+			t.Errorf("%q: %+v, want %+v", text, got, want)
+		}
+	}
+}
+
 func TestLoadSaysWhyTheFileCannotBeRead(t *testing.T) {
 	_, err := config.Load(filepath.Join(t.TempDir(), "none.toml"))
 	var faults config.Faults

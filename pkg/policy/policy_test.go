@@ -55,6 +55,26 @@ func TestDecidesByNameAndPort(t *testing.T) {
 	}
 }
 
+func TestKnowsWhatLiesAboveItsNames(t *testing.T) {
+	l := list(t, policy.Rule{Name: "*.OCPP.example.", Ports: []uint16{443}, Reason: "operator's OCPP"})
+	for name, want := range map[string]bool{
+		"net": true, "NET.": true, "azure-devices.net": true, "com": true, "zaptec.com.": true, "example": true, "ocpp.example": true,
+		"zapcloud.azure-devices.net": false, "x.ocpp.example": false, "devices.net": false, "zaptec": false, "": false, ".": false, "org": false,
+	} {
+		if got := l.Above(name); got != want {
+			t.Errorf("%q: %v", name, got)
+		}
+	}
+	if err := l.Replace(nil); err != nil || l.Above("net") {
+		t.Errorf("a list that was emptied: %v", err)
+	}
+	for what, l := range map[string]*policy.List{"no list": nil, "the zero list": {}} {
+		if l.Above("net") {
+			t.Errorf("%s has something below net", what)
+		}
+	}
+}
+
 func TestEmptyListAllowsNothing(t *testing.T) {
 	var none *policy.List
 	empty, err := policy.New(nil)

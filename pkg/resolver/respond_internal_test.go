@@ -537,14 +537,18 @@ func TestADeviceThatAsksTooMuchHearsNothing(t *testing.T) {
 	})
 }
 
-func TestPatternsAndPortsAreTheLists(t *testing.T) {
+func TestWhatTheListHoldsIsAnswered(t *testing.T) {
 	t.Parallel()
 	s, _ := desk(t)
 	if m := put(t, s, overUDP, asks(t, "A.b.OCPP.example.", dns.TypeA)); len(m.Answer) != 1 || m.Answer[0].Header().Name != "A.b.OCPP.example." {
 		t.Errorf("below a pattern: %v", m)
 	}
-	if err := s.list.Replace(policy.Zaptec()); err != nil {
+	lan := []policy.Rule{{Name: "ocpp.lan", Ports: []uint16{9000}, Plain: true, Reason: "the site's own"}}
+	if err := s.list.Replace(append(policy.Zaptec(), lan...)); err != nil {
 		t.Fatal(err)
+	}
+	if m := put(t, s, overUDP, asks(t, "ocpp.lan.", dns.TypeA)); len(m.Answer) != 1 {
+		t.Errorf("a name of the site's own: %v", m)
 	}
 	if m := put(t, s, overUDP, asks(t, "A.b.OCPP.example.", dns.TypeA)); m.Rcode != dns.RcodeNameError {
 		t.Errorf("after the list has changed: %v", m)

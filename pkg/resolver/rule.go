@@ -58,7 +58,8 @@ func (s *Server) rule(q dns.Question) ruling {
 	if q.Qclass != dns.ClassINET {
 		return foreign
 	}
-	if r, ok := ruleLocal(s.cfg.Gateways, key(q.Name), q.Qtype); ok {
+	r, ok := ruleLocal(s.cfg.Gateways, key(q.Name), q.Qtype)
+	if ok && (r != nowhere || !s.list.Holds(q.Name)) { // a site may have an OCPP server at ocpp.lan
 		return r
 	}
 	return rule(s.list, q)

@@ -58,12 +58,12 @@ func (s *Server) respond(ctx context.Context, in []byte, from netip.Addr, over t
 	}
 	if in[2]>>3&0xf != dns.OpcodeQuery {
 		s.count.invalid.Add(1)
-		return bare(in, dns.RcodeNotImplemented)
+		return headerOnly(in, dns.RcodeNotImplemented)
 	}
-	q, ok := readQuery(in)
+	q, ok := readAsking(in)
 	if !ok {
 		s.count.invalid.Add(1)
-		return bare(in, dns.RcodeFormatError)
+		return headerOnly(in, dns.RcodeFormatError)
 	}
 	m := s.reply(ctx, q, from)
 	if m == nil {
@@ -82,7 +82,7 @@ func (s *Server) respond(ctx context.Context, in []byte, from netip.Addr, over t
 }
 
 // reply makes the answer to a request that could be read, or nil for silence.
-func (s *Server) reply(ctx context.Context, q query, from netip.Addr) *dns.Msg {
+func (s *Server) reply(ctx context.Context, q asking, from netip.Addr) *dns.Msg {
 	rcode := fault(q.msg)
 	switch {
 	case q.badCookie: // RFC 7873, 5.2.2

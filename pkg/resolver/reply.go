@@ -40,10 +40,10 @@ func fault(r *dns.Msg) int {
 	return rcode
 }
 
-// bare answers by the header alone, where there is nothing more to be said or
+// headerOnly answers by the header alone, where there is nothing more to be said or
 // nothing more could be read: the id and the opcode come back, and recursion as
 // it was desired where the opcode knows it (RFC 8906, 3.1.4 and 8.1.4).
-func bare(in []byte, rcode byte) []byte {
+func headerOnly(in []byte, rcode byte) []byte {
 	const response, opcode, recursionDesired = 1 << 7, 0xf << 3, 1
 	out := make([]byte, headerLen)
 	copy(out, in[:2])
@@ -85,7 +85,7 @@ const invalidQueryType = 30
 
 // addOptions adds what goes with an answer to who speaks EDNS: our half of its
 // cookie, and over TCP how long a silent conversation is kept.
-func (s *Server) addOptions(m *dns.Msg, q query, from netip.Addr, over transport) {
+func (s *Server) addOptions(m *dns.Msg, q asking, from netip.Addr, over transport) {
 	opt := m.IsEdns0()
 	if opt == nil {
 		return

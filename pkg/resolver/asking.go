@@ -12,10 +12,10 @@ const (
 	maxName = 255
 )
 
-// A query is what a message asks, as far as it matters here. Other records than
+// An asking is what a message asks, as far as it matters here. Other records than
 // OPT are passed over unopened, so that whatever is packed into them costs
 // nothing.
-type query struct {
+type asking struct {
 	msg       *dns.Msg // header, question if there is one, and OPTs without their options
 	cookie    []byte   // the first cookie's value (RFC 7873); nil: none, or one that cannot be
 	badCookie bool     // its length is none that a cookie has
@@ -23,12 +23,12 @@ type query struct {
 	signed    bool     // by TSIG (RFC 8945) or SIG(0) (RFC 2931)
 }
 
-// readQuery takes a message apart whose opcode is QUERY. It is not ok when the
+// readAsking takes a message apart whose opcode is QUERY. It is not ok when the
 // message is no question: cut short, more than one question (RFC 9619), a name
 // that points elsewhere before there is an elsewhere, records where only answers
 // have them, or options that reach beyond their record. Bytes after the last
 // record are nobody's business and passed over, as unbound does.
-func readQuery(in []byte) (q query, ok bool) {
+func readAsking(in []byte) (q asking, ok bool) {
 	counts := func(i int) int { return int(binary.BigEndian.Uint16(in[4+2*i:])) }
 	bits := binary.BigEndian.Uint16(in[2:])
 	q.msg = &dns.Msg{MsgHdr: dns.MsgHdr{
@@ -77,7 +77,7 @@ func readQuery(in []byte) (q query, ok bool) {
 }
 
 // question reads the question and returns where it ends.
-func (q *query) question(in []byte) (end int, ok bool) {
+func (q *asking) question(in []byte) (end int, ok bool) {
 	end = headerLen
 	for {
 		if end >= len(in) || in[end] > 63 || end-headerLen >= maxName {
@@ -151,7 +151,7 @@ func nextRecord(in []byte, at int) (rr rawRecord, end int, ok bool) {
 
 // opt takes over an OPT record (RFC 6891, 6.1). The options of a version that
 // we do not speak are not read.
-func (q *query) opt(rr rawRecord) bool {
+func (q *asking) opt(rr rawRecord) bool {
 	if !rr.root {
 		return false
 	}
@@ -178,7 +178,7 @@ func (q *query) opt(rr rawRecord) bool {
 
 // option takes over an option that we know. All others are ignored (RFC 6891,
 // 6.1.2).
-func (q *query) option(code uint16, value []byte) {
+func (q *asking) option(code uint16, value []byte) {
 	switch code {
 	case dns.EDNS0COOKIE:
 		switch {

@@ -80,7 +80,7 @@ var (
 
 // allowName is what lets a name be reached, as it stands in the configuration, on
 // one line.
-const allowName = `in chargegate.toml write [[egress.allow]] and below it the three lines name = "{NAME}" and ports = [443] and reason = "asked for by {CHARGER}", then: sudo systemctl reload chargegated`
+const allowName = `in chargegate.toml write [[egress.allow]] and below it the three lines name = "{NAME}" and ports = [443] and reason = "asked for by {CHARGER}", then: sudo systemctl reload chargegated.`
 
 var resolverKinds = []*Kind{
 	ResolverNameRefused, ResolverUpstreamLost, ResolverUpstreamRestored, ResolverNamesLost,

@@ -89,7 +89,7 @@ func (q *asking) question(in []byte) (end int, ok bool) {
 			break
 		}
 	}
-	if end-headerLen > maxName || end+4 > len(in) {
+	if end+4 > len(in) {
 		return 0, false
 	}
 	name, _, err := dns.UnpackDomainName(in[:end], headerLen)

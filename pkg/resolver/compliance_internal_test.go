@@ -16,7 +16,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-var asker = netip.MustParseAddr("10.83.0.17")
+// seven is the address of the charger P1-07.
+var seven = netip.MustParseAddr("10.83.0.17")
 
 // desk is a server without sockets. Its upstream knows the hub by a CNAME,
 // nothing of devices.zaptec.com, and one address of everything else.
@@ -25,7 +26,7 @@ func desk(t testing.TB) (*Server, *event.Log) {
 	log := event.New(event.Options{Keep: 100})
 	mac := charger.MAC{0x60, 0x15, 0x92, 0x41, 0, 7}
 	book := charger.NewBook(charger.Inventory{mac: {MAC: mac, Name: "P1-07"}}, nil)
-	book.Leased(mac, "P1", asker, true, time.Now())
+	book.Leased(mac, "P1", seven, true, time.Now())
 	list := zaptecAnd(t, policy.Rule{Name: "*.ocpp.example", Ports: []uint16{443}, Reason: "test"})
 	s := New(Config{Gateways: []netip.Prefix{netip.MustParsePrefix("10.83.0.1/24"), netip.MustParsePrefix("10.83.1.1/24")}}, list, book, log)
 	ofHub := addresses(time.Minute, "192.0.2.1")
@@ -57,7 +58,7 @@ func desk(t testing.TB) (*Server, *event.Log) {
 // put sends a message as it is on the wire and reads what comes back.
 func put(t testing.TB, s *Server, over transport, in []byte) *dns.Msg {
 	t.Helper()
-	out := s.respond(t.Context(), in, asker, over)
+	out := s.respond(t.Context(), in, seven, over)
 	if n := s.count.panics.Load(); n > 0 {
 		t.Fatalf("%x made it panic", in)
 	}
@@ -169,7 +170,7 @@ func TestCompliance(t *testing.T) {
 				if err := q.Unpack(in); err != nil {
 					t.Fatal(err)
 				}
-				out := s.respond(t.Context(), in, asker, tt.over)
+				out := s.respond(t.Context(), in, seven, tt.over)
 				m := new(dns.Msg)
 				if err := m.Unpack(out); err != nil {
 					t.Fatalf("%s: %v", zone, err)
@@ -254,7 +255,7 @@ func TestUnknownOpcodesComeBackBare(t *testing.T) {
 		copy(whole, plain[:4])
 		for _, in := range [][]byte{plain, flags, whole, append(plain, 0xff)} {
 			want := []byte{0xab, 0xcd, 0x80 | opcode<<3, dns.RcodeNotImplemented, 0, 0, 0, 0, 0, 0, 0, 0}
-			if got := s.respond(t.Context(), in, asker, overUDP); !slices.Equal(got, want) {
+			if got := s.respond(t.Context(), in, seven, overUDP); !slices.Equal(got, want) {
 				t.Errorf("%x was answered with %x, want %x", in, got, want)
 			}
 		}

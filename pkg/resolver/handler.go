@@ -49,7 +49,7 @@ func (s *Server) respond(ctx context.Context, in []byte, from netip.Addr, over t
 			s.count.panics.Add(1)
 			s.log.Say(event.PanicRecovered, event.F("SERVICE", s.Name()),
 				event.F("ERROR", fmt.Sprint(p)), event.F("STACK", string(debug.Stack())))
-			out = nil
+			out = headerOnly(in, dns.RcodeServerFailure) // only what has a header gets so far
 		}
 	}()
 	if len(in) < headerLen || in[2]&0x80 != 0 { // too short, or a response
@@ -120,7 +120,7 @@ func (s *Server) answer(ctx context.Context, r *dns.Msg, from netip.Addr) *dns.M
 		answerMeta(m, q.Qtype)
 		return m
 	}
-	switch s.rule(q) {
+	switch r := s.rule(q); r {
 	case lookup:
 		return s.answerLookup(ctx, m, q, from)
 	case gateway:
@@ -135,15 +135,15 @@ func (s *Server) answer(ctx context.Context, r *dns.Msg, from netip.Addr) *dns.M
 	case refused:
 		s.refuse(m, q, from)
 	default:
-		s.answerLocal(m, q)
+		s.answerLocal(m, q, r)
 	}
 	return m
 }
 
 // answerLocal answers for the names that are known without the list.
-func (s *Server) answerLocal(m *dns.Msg, q dns.Question) {
+func (s *Server) answerLocal(m *dns.Msg, q dns.Question, r ruling) {
 	s.count.local.Add(1)
-	switch s.rule(q) {
+	switch r {
 	case pointer:
 		m.Answer = []dns.RR{&dns.PTR{Hdr: localHeader(q.Name, dns.TypePTR), Ptr: gatewayName}}
 	case loopback:

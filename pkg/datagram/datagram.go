@@ -1,34 +1,72 @@
 // Package datagram reads and answers UDP datagrams many at a time, with one
 // system call for each direction (recvmmsg(2), sendmmsg(2)): what a garage asks
-// after a power cut is waiting in the socket all at once (F-1).
+// after a power cut is waiting in the socket all at once (F-1). Nothing is
+// allocated while it works, so that a flood costs no garbage collection.
 //
 // What is in the datagrams it leaves to the rooms.
 package datagram
 
 import (
+	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
+	"os"
+	"syscall"
+	"unsafe"
 
-	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 )
+
+// addrSize is room for the address of either family.
+const addrSize = unix.SizeofSockaddrInet6
 
 // A Batch is what was read at once from a socket, and the answers to it. It
 // belongs to one goroutine.
 type Batch struct {
-	c       *ipv4.PacketConn
-	in, out []ipv4.Message
-	n       int // of in, what was read last
+	c    syscall.RawConn
+	in   []received
+	out  []unix.Mmsghdr
+	data []unix.Iovec // of out
+	many int          // of out, what is in line
+
+	heads  []unix.Mmsghdr // of in, as the kernel wants them
+	n      int            // of in, what was read last
+	sent   int            // of out, in the last call
+	err    unix.Errno     // of the last call
+	closed error          // why c could not be used
+
+	// recv and send are the method values, made once.
+	recv, send func(fd uintptr) bool
+}
+
+// A received is where one datagram goes.
+type received struct {
+	from    [addrSize]byte
+	data    []byte
+	control []byte
+	iov     unix.Iovec
 }
 
 // New makes a batch of at most many datagrams, each of at most size bytes with
 // at most oob bytes of control data. A longer datagram is cut short by the
 // kernel; Datagram says so.
 func New(c *net.UDPConn, many, size, oob int) *Batch {
-	b := &Batch{c: ipv4.NewPacketConn(c), in: make([]ipv4.Message, many), out: make([]ipv4.Message, 0, many)}
+	b := &Batch{in: make([]received, many), heads: make([]unix.Mmsghdr, many),
+		out: make([]unix.Mmsghdr, many), data: make([]unix.Iovec, many)}
+	b.c, b.closed = c.SyscallConn()
+	b.recv, b.send = b.receive, b.transmit
+	// An empty buffer has no first byte to point to: one byte more, not used.
+	data, control := make([]byte, many*size+1), make([]byte, many*oob+1)
 	for i := range b.in {
-		b.in[i] = ipv4.Message{Buffers: [][]byte{make([]byte, size)}, OOB: make([]byte, oob)}
+		r, h := &b.in[i], &b.heads[i].Hdr
+		r.data, r.control = data[i*size:][:size:size], control[i*oob:][:oob:oob]
+		r.iov.Base = &data[i*size]
+		r.iov.SetLen(size)
+		h.Name, h.Iov, h.Control = &r.from[0], &r.iov, &control[i*oob]
+		h.SetIovlen(1)
+		b.out[i].Hdr.Name, b.out[i].Hdr.Iov = &r.from[0], &b.data[i]
+		b.out[i].Hdr.SetIovlen(1)
 	}
 	return b
 }
@@ -38,46 +76,107 @@ func New(c *net.UDPConn, many, size, oob int) *Batch {
 // not sent, are forgotten. A shortage of memory in the kernel is no error: the
 // datagram is lost and the socket is not.
 func (b *Batch) Read() (int, error) {
-	for i := range b.n {
-		m := &b.in[i]
-		m.Buffers[0], m.OOB = m.Buffers[0][:cap(m.Buffers[0])], m.OOB[:cap(m.OOB)]
+	b.many, b.n = 0, 0
+	if b.closed != nil {
+		return 0, b.closed
 	}
-	b.out = b.out[:0]
-	n, err := b.c.ReadBatch(b.in, 0)
-	b.n = max(n, 0)
-	if errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM) {
+	for i := range b.heads {
+		h := &b.heads[i].Hdr
+		h.Namelen = addrSize
+		h.SetControllen(len(b.in[i].control))
+	}
+	if err := b.c.Read(b.recv); err != nil {
+		return 0, err
+	}
+	if errors.Is(b.err, unix.ENOBUFS) || errors.Is(b.err, unix.ENOMEM) {
 		return 0, nil
 	}
-	return b.n, err
+	if b.err != 0 {
+		return 0, os.NewSyscallError("recvmmsg", b.err)
+	}
+	return b.n, nil
+}
+
+// receive takes what is there, and reports false when that is nothing.
+func (b *Batch) receive(fd uintptr) bool {
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.heads[0])),
+			uintptr(len(b.heads)), unix.MSG_DONTWAIT, 0, 0)
+		switch b.err = errno; errno {
+		case 0:
+			b.n = int(n)
+			return true
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return false
+		default:
+			return true
+		}
+	}
 }
 
 // Datagram returns one of those that were read, its control data and who sent
-// it. They are valid until the next Read. whole is false when it did not fit.
+// it. They are valid until the next Read. whole is false when it did not fit. The
+// data may be written to, as far as its capacity: there is the answer's place.
 func (b *Batch) Datagram(i int) (data, control []byte, from netip.AddrPort, whole bool) {
-	m := &b.in[i]
-	if at, ok := m.Addr.(*net.UDPAddr); ok {
-		from = at.AddrPort()
-		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-	}
-	return m.Buffers[0][:m.N], m.OOB[:m.NN], from, m.Flags&unix.MSG_TRUNC == 0
+	r, h := &b.in[i], &b.heads[i]
+	return r.data[:min(int(h.Len), len(r.data))], r.control[:min(int(h.Hdr.Controllen), len(r.control))], r.sender(),
+		h.Hdr.Flags&unix.MSG_TRUNC == 0
 }
 
-// Answer puts an answer to a datagram in line. data must not change until Flush.
+// sender reads the address that the kernel wrote.
+func (r *received) sender() netip.AddrPort {
+	port := binary.BigEndian.Uint16(r.from[2:])
+	switch binary.NativeEndian.Uint16(r.from[:]) {
+	case unix.AF_INET:
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(r.from[4:8])), port)
+	case unix.AF_INET6:
+		return netip.AddrPortFrom(netip.AddrFrom16([16]byte(r.from[8:24])).Unmap(), port)
+	}
+	return netip.AddrPort{}
+}
+
+// Answer puts an answer to a datagram in line. There may be one for each datagram
+// and no more; data must not change until Flush.
 func (b *Batch) Answer(i int, data []byte) {
-	b.out = append(b.out, ipv4.Message{Buffers: [][]byte{data}, Addr: b.in[i].Addr})
+	iov, h := &b.data[b.many], &b.out[b.many].Hdr
+	iov.Base = unsafe.SliceData(data)
+	iov.SetLen(len(data))
+	h.Name, h.Namelen = &b.in[i].from[0], b.heads[i].Hdr.Namelen
+	b.many++
 }
 
 // Flush sends the answers that are in line and returns how many the kernel did
 // not take. One that cannot be sent does not keep back the others.
 func (b *Batch) Flush() (unsent int) {
-	for left := b.out; len(left) > 0; {
-		n, err := b.c.WriteBatch(left, 0)
-		left = left[max(n, 0):]
-		if err != nil && len(left) > 0 {
+	for b.sent = 0; b.sent < b.many; {
+		if err := b.c.Write(b.send); err != nil {
+			unsent += b.many - b.sent // closed
+			break
+		}
+		if b.err != 0 {
 			unsent++
-			left = left[1:]
+			b.sent++
 		}
 	}
-	b.out = b.out[:0]
+	b.many = 0
 	return unsent
+}
+
+// transmit sends what is left, and reports false when the socket is full.
+func (b *Batch) transmit(fd uintptr) bool {
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.out[b.sent])),
+			uintptr(b.many-b.sent), unix.MSG_DONTWAIT, 0, 0)
+		switch b.err = errno; errno {
+		case 0:
+			b.sent += int(n)
+			return true
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return false
+		default:
+			return true
+		}
+	}
 }

@@ -117,3 +117,93 @@ func TestClosedSocketEndsTheReading(t *testing.T) {
 }
 
 func addrOf(c *net.UDPConn) netip.AddrPort { return c.LocalAddr().(*net.UDPAddr).AddrPort() }
+
+func TestSocketOfBothFamiliesTellsWhoSentIt(t *testing.T) {
+	server, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv6loopback})
+	if err != nil {
+		t.Skip("no IPv6 here:", err)
+	}
+	defer server.Close()
+	client, err := net.DialUDP("udp", nil, server.LocalAddr().(*net.UDPAddr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	client.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := client.Write([]byte("question")); err != nil {
+		t.Fatal(err)
+	}
+	b := New(server, 1, 64, 0)
+	if n, err := b.Read(); n != 1 || err != nil {
+		t.Fatalf("read %d, %v", n, err)
+	}
+	data, _, from, _ := b.Datagram(0)
+	if from != addrOf(client) {
+		t.Errorf("sent by %s, want %s", from, addrOf(client))
+	}
+	b.Answer(0, append(data[:0], "answer in the question's place"...))
+	b.Flush()
+	in := make([]byte, 64)
+	if n, err := client.Read(in); err != nil || string(in[:n]) != "answer in the question's place" {
+		t.Errorf("got %q, %v", in[:n], err)
+	}
+}
+
+func TestClosedSocketTakesNoAnswer(t *testing.T) {
+	server, client := pair(t)
+	client.WriteTo([]byte("question"), server.LocalAddr())
+	b := New(server, 4, 16, 0)
+	if n, err := b.Read(); n != 1 || err != nil {
+		t.Fatalf("read %d, %v", n, err)
+	}
+	server.Close()
+	b.Answer(0, []byte("answer"))
+	if unsent := b.Flush(); unsent != 1 {
+		t.Errorf("%d answers were not sent, want 1", unsent)
+	}
+}
+
+func TestNothingIsAllocatedWhileItWorks(t *testing.T) {
+	server, client := pair(t)
+	b := New(server, 4, 64, 32)
+	to, question, in := addrOf(server), []byte("question"), make([]byte, 64)
+	turn := func() {
+		client.WriteToUDPAddrPort(question, to)
+		n, err := b.Read()
+		if n != 1 || err != nil {
+			t.Fatalf("read %d, %v", n, err)
+		}
+		data, _, _, _ := b.Datagram(0)
+		b.Answer(0, data)
+		b.Flush()
+		client.ReadFromUDPAddrPort(in)
+	}
+	if n := testing.AllocsPerRun(100, turn); n != 0 {
+		t.Errorf("%v allocations for each datagram, want none", n)
+	}
+}
+
+func BenchmarkTurn(b *testing.B) {
+	server, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer server.Close()
+	for _, many := range []int{1, 32} {
+		b.Run(fmt.Sprint(many), func(b *testing.B) {
+			batch := New(server, many, 1232, 0)
+			question := make([]byte, 60)
+			b.ReportAllocs()
+			for left := b.N; left > 0; {
+				for range min(many, left) {
+					server.WriteToUDPAddrPort(question, addrOf(server))
+				}
+				n, err := batch.Read()
+				if err != nil {
+					b.Fatal(err)
+				}
+				left -= n
+			}
+		})
+	}
+}

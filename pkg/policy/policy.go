@@ -187,8 +187,28 @@ func (l *List) match(name string) []Rule {
 	}
 }
 
-// Holds reports whether any rule holds the name: whether it may be resolved.
-func (l *List) Holds(name string) bool { return len(l.match(name)) > 0 }
+// Holds reports whether any rule holds the name: whether it may be resolved. It
+// is asked for every question, and unlike match allocates nothing.
+func (l *List) Holds(name string) bool {
+	if l == nil {
+		return false
+	}
+	ix := l.rules.Load()
+	if ix == nil {
+		return false
+	}
+	name = Normal(name)
+	if len(ix.exact[name]) > 0 {
+		return true
+	}
+	_, rest, below := strings.Cut(name, ".")
+	for ; below; _, rest, below = strings.Cut(rest, ".") {
+		if len(ix.below[rest]) > 0 {
+			return true
+		}
+	}
+	return false
+}
 
 // Above reports whether a name that the list holds lies below this one, however
 // deep. The list may hold the name itself as well.

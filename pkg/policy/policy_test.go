@@ -159,3 +159,20 @@ func FuzzDecide(f *testing.F) {
 		}
 	})
 }
+
+func TestHoldsWhatSomeRuleMatches(t *testing.T) {
+	l, err := policy.New(append(policy.Zaptec(), policy.Rule{Name: "*.example.com", Ports: []uint16{443}, Reason: "test"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"api.zaptec.com", "API.zaptec.com.", "zaptec.com", "x.api.zaptec.com", "example.com", "a.example.com",
+		"a.b.Example.com.", "aexample.com", "com", "", "."} {
+		v, _ := l.Decide(name, 443)
+		if got, want := l.Holds(name), v != policy.UnknownName; got != want {
+			t.Errorf("%q: held %v, decided %v", name, got, v)
+		}
+	}
+	if n := testing.AllocsPerRun(10, func() { l.Holds("a.b.example.com.") }); n != 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+}

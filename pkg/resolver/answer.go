@@ -37,7 +37,13 @@ type answer struct {
 
 // key is the form of a name under which answers are kept: lower case with the
 // final dot (RFC 4343).
-func key(name string) string { return policy.Normal(name) + "." }
+func key(name string) string {
+	n := policy.Normal(name)
+	if len(n)+1 == len(name) && name[:len(n)] == n {
+		return name
+	}
+	return n + "."
+}
 
 // plain is a name as people write it.
 func plain(name string) string {

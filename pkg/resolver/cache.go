@@ -28,6 +28,7 @@ type entry struct {
 type kept struct {
 	answer
 	since time.Time // when it came; carries the monotonic clock
+	ready readies   // what makes it quick
 }
 
 // An origin is where an answer came from.

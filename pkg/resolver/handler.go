@@ -14,22 +14,6 @@ import (
 	"github.com/miekg/dns"
 )
 
-// serve answers one question from the network.
-func (s *Server) serve(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) {
-	in, err := r.Pack()
-	if err != nil {
-		s.count.invalid.Add(1)
-		return
-	}
-	over := overTCP
-	if w.LocalAddr().Network() == "udp" {
-		over = overUDP
-	}
-	if out := s.respond(ctx, in, addrOf(w.RemoteAddr()), over); out != nil {
-		_, _ = w.Write(out) // the asker may have left; nobody else wants to know
-	}
-}
-
 // A transport is how a question came.
 type transport int
 

@@ -8,18 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"syscall"
-	"time"
 
-	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
-)
-
-// Limits of conversations over TCP (RFC 7766, 6.2.3).
-const (
-	tcpIdle       = 10 * time.Second
-	tcpQuestions  = 64
-	tcpTotal      = 128
-	tcpPerAddress = 8
 )
 
 // A socket is one address of Config.Listen, over UDP and TCP.
@@ -83,10 +73,13 @@ func (s *Server) isOurs(at netip.AddrPort) bool {
 // take binds one address over UDP and TCP. With port 0 the kernel chooses a
 // port for UDP that may be taken for TCP: then another one is tried.
 func take(at netip.AddrPort) (socket, error) {
+	datagrams := net.ListenConfig{Control: func(network, address string, c syscall.RawConn) error {
+		return errors.Join(freebind(network, address, c), grow(network, address, c))
+	}}
 	lc := net.ListenConfig{Control: freebind}
 	lc.SetMultipathTCP(false)
 	for tries := 0; ; tries++ {
-		pc, err := lc.ListenPacket(context.Background(), "udp4", at.String())
+		pc, err := datagrams.ListenPacket(context.Background(), "udp4", at.String())
 		if err != nil {
 			return socket{}, fmt.Errorf("listening on udp %s: %w", at, err)
 		}
@@ -112,44 +105,4 @@ func freebind(_, _ string, c syscall.RawConn) error {
 		return e
 	}
 	return err
-}
-
-// running is one dns.Server and the goroutine it lives in.
-type running struct {
-	server *dns.Server
-	end    chan struct{}
-}
-
-// start serves one socket over both transports. Each end is sent to ends.
-func (s *Server) start(ctx context.Context, so socket, ends chan<- error) []*running {
-	handler := dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) { s.serve(ctx, w, r) })
-	both := []*dns.Server{
-		{PacketConn: so.udp, UDPSize: udpSize},
-		{Listener: newTurnstile(so.tcp, tcpTotal, tcpPerAddress), MaxTCPQueries: tcpQuestions, ReadTimeout: tcpIdle,
-			IdleTimeout: func() time.Duration { return tcpIdle }},
-	}
-	var out []*running
-	for _, server := range both {
-		up := make(chan struct{})
-		server.Handler, server.MsgAcceptFunc = handler, s.accept
-		server.MsgInvalidFunc = func([]byte, error) { s.count.invalid.Add(1) }
-		server.NotifyStartedFunc = func() { close(up) }
-		r := &running{server: server, end: make(chan struct{})}
-		go func() {
-			defer close(r.end)
-			ends <- server.ActivateAndServe()
-		}()
-		select { // Shutdown of a server that has not started is an error, so wait
-		case <-up:
-		case <-r.end:
-		}
-		out = append(out, r)
-	}
-	return out
-}
-
-// stop ends the server and waits until its last question is done.
-func (r *running) stop() {
-	_ = r.server.Shutdown() // fails only when it has ended by itself
-	<-r.end
 }

@@ -12,6 +12,7 @@ type counters struct {
 	lookups                                 [origins]atomic.Uint64
 	gateway, empty, refused, foreign        atomic.Uint64
 	failed, invalid, dropped, panics        atomic.Uint64
+	unsent                                  atomic.Uint64
 	upstreamAnswered, upstreamFailed        atomic.Uint64
 	upstreamNanos /* of answers */, ignored atomic.Uint64
 	local, limited                          atomic.Uint64
@@ -57,6 +58,7 @@ func (s *Server) metrics() []metric {
 	counter(answers, &c.local, "local")
 	counter(desc("invalid_total", "Messages that were no questions."), &c.invalid)
 	counter(desc("dropped_total", "Questions dropped because too many were being answered."), &c.dropped)
+	counter(desc("unsent_total", "Answers over UDP that the kernel did not take."), &c.unsent)
 	counter(desc("limited_total", "Questions not answered because their device asked too many."), &c.limited)
 	counter(desc("panics_total", "Questions that met a fault of our own."), &c.panics)
 	upstream := desc("upstream_queries_total", "Questions to upstream servers, by result.", "result")

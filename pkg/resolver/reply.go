@@ -145,6 +145,7 @@ func fit(m, r *dns.Msg) {
 		size = min(max(int(opt.UDPSize()), dns.MinMsgSize), udpSize)
 	}
 	m.Truncate(size)
+	m.Compress = true // also when it would fit without: owners shall point to the question
 }
 
 // addressRecord is our own answer for a name.

@@ -88,9 +88,11 @@ func (s *Server) Serve(ctx context.Context) error {
 	defer cancel()
 	s.memory.open()
 	ends := make(chan error, 2*len(sockets))
-	var running []*running
+	work := newWorkers(func(j *job) { s.answerUDP(ctx, j) })
+	var all sync.WaitGroup
 	for _, so := range sockets {
-		running = append(running, s.start(ctx, so, ends)...)
+		all.Go(func() { ends <- s.serveUDP(so, work) })
+		all.Go(func() { ends <- s.serveTCP(ctx, so.tcp, &all) })
 	}
 	var probing sync.WaitGroup
 	probing.Go(func() { s.probe(ctx) })
@@ -101,11 +103,13 @@ func (s *Server) Serve(ctx context.Context) error {
 		err = fmt.Errorf("answering names: %w", orUnexpected(err))
 	}
 	cancel()
+	for _, so := range sockets {
+		so.close()
+	}
 	probing.Wait()
 	s.memory.shut()
-	for _, r := range running {
-		r.stop()
-	}
+	all.Wait()
+	work.end()
 	s.mu.Lock()
 	s.held = nil
 	s.mu.Unlock()

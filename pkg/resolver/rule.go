@@ -79,22 +79,3 @@ func gatewayFor(gateways []netip.Prefix, asker netip.Addr) netip.Addr {
 	}
 	return gateways[0].Addr()
 }
-
-// accept sorts out by the header alone what is not a question: responses are
-// ignored, other operations are not implemented (RFC 1035, 4.1.1), and anything
-// but one question is malformed (RFC 9619).
-func (s *Server) accept(h dns.Header) dns.MsgAcceptAction {
-	const response = 1 << 15
-	switch {
-	case h.Bits&response != 0:
-		s.count.invalid.Add(1)
-		return dns.MsgIgnore
-	case int(h.Bits>>11)&0xf != dns.OpcodeQuery:
-		s.count.invalid.Add(1)
-		return dns.MsgRejectNotImplemented
-	case h.Qdcount != 1 || h.Ancount > 0 || h.Nscount > 0 || h.Arcount > 2:
-		s.count.invalid.Add(1)
-		return dns.MsgReject
-	}
-	return dns.MsgAccept
-}

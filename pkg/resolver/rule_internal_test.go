@@ -65,29 +65,6 @@ func TestGatewayFor(t *testing.T) {
 	}
 }
 
-func TestAccept(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name string
-		h    dns.Header
-		want dns.MsgAcceptAction
-	}{
-		{"a question", dns.Header{Qdcount: 1, Bits: 0x0100}, dns.MsgAccept},
-		{"a question with EDNS", dns.Header{Qdcount: 1, Arcount: 1}, dns.MsgAccept},
-		{"a response", dns.Header{Qdcount: 1, Bits: 0x8180}, dns.MsgIgnore},
-		{"a notification", dns.Header{Qdcount: 1, Bits: dns.OpcodeNotify << 11}, dns.MsgRejectNotImplemented},
-		{"an update", dns.Header{Qdcount: 1, Bits: dns.OpcodeUpdate << 11}, dns.MsgRejectNotImplemented},
-		{"no question", dns.Header{}, dns.MsgReject},
-		{"two questions", dns.Header{Qdcount: 2}, dns.MsgReject},
-		{"a question that brings its answer", dns.Header{Qdcount: 1, Ancount: 1}, dns.MsgReject},
-	}
-	for _, tt := range tests {
-		if got := new(Server).accept(tt.h); got != tt.want {
-			t.Errorf("%s: action %d, want %d", tt.name, got, tt.want)
-		}
-	}
-}
-
 func zaptecAnd(t testing.TB, more ...policy.Rule) *policy.List {
 	t.Helper()
 	list, err := policy.New(append(policy.Zaptec(), more...))

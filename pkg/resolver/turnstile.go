@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -86,6 +87,14 @@ type visitor struct {
 func (v *visitor) Close() error {
 	v.leave()
 	return v.Conn.Close()
+}
+
+// CloseWrite says that nothing more will be written.
+func (v *visitor) CloseWrite() error {
+	if c, ok := v.Conn.(*net.TCPConn); ok {
+		return c.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
 
 // addrOf returns the address of either transport's far end.

@@ -1,0 +1,178 @@
+package resolver
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"chargegate/pkg/datagram"
+	"chargegate/pkg/event"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// udpBatch is how many questions are read at once when so many wait. A single
+	// one does not wait for others.
+	udpBatch = 32
+	// udpBuffer is how many bytes the kernel is asked to keep for a reader that is
+	// not quick enough. It doubles that for its own book-keeping, by which a
+	// question counts 768, or up to 4,352 where a driver receives into whole
+	// pages: room for the first question of a garage (F-1).
+	udpBuffer = 4 << 20
+)
+
+// Bounds of the questions over UDP that are being answered the ordinary way, in
+// all and of one asker: twice what may wait for an upstream, so that questions
+// that need none always find a place.
+const (
+	maxBusy     = 2 * maxQuestions
+	maxBusyEach = 256
+	// maxIdle is how many workers stay when there is nothing to do.
+	maxIdle = 16
+)
+
+// serveUDP answers what comes to a socket until it is closed.
+func (s *Server) serveUDP(so socket, work *workers) error {
+	r := reader{Server: s, b: datagram.New(so.udp, udpBatch, udpSize, 0), udp: so.udp, work: work, fast: newFast(s)}
+	for {
+		n, err := r.b.Read()
+		if err != nil {
+			return err
+		}
+		now := time.Now()
+		for i := range n {
+			r.receive(i, now)
+		}
+		s.count.unsent.Add(uint64(r.b.Flush()))
+	}
+}
+
+// A reader reads one socket.
+type reader struct {
+	*Server
+	b    *datagram.Batch
+	udp  *net.UDPConn
+	work *workers
+	fast *fast
+}
+
+// receive answers one datagram at once, or gives it to a worker. One from a
+// device that asks too often is not even read.
+func (r *reader) receive(i int, now time.Time) {
+	defer r.rescue()
+	in, _, from, whole := r.b.Datagram(i)
+	if !r.mayAsk(from.Addr(), now) {
+		return
+	}
+	if whole {
+		if out := r.fast.answer(in, from.Addr(), now); out != nil {
+			r.b.Answer(i, out)
+			return
+		}
+	}
+	if !r.work.take(r.udp, in, from) {
+		r.count.dropped.Add(1)
+		r.log.Say(event.ResolverOverload, event.F("LIMIT", maxBusy))
+	}
+}
+
+// rescue, deferred, ends the work on one message that met a fault of our own, and
+// nothing else.
+func (s *Server) rescue() {
+	if p := recover(); p != nil {
+		s.count.panics.Add(1)
+		s.log.Say(event.PanicRecovered, event.F("SERVICE", s.Name()),
+			event.F("ERROR", fmt.Sprint(p)), event.F("STACK", string(debug.Stack())))
+	}
+}
+
+// A job is a question over UDP for a worker.
+type job struct {
+	udp  *net.UDPConn
+	from netip.AddrPort
+	in   [udpSize]byte
+	n    int
+}
+
+// workers answer the questions that may take a while, each by itself.
+type workers struct {
+	do    func(*job)
+	share *share
+	jobs  chan *job // to those who have nothing to do
+	idle  atomic.Int32
+	spare sync.Pool // of *job
+	all   sync.WaitGroup
+}
+
+func newWorkers(do func(*job)) *workers {
+	return &workers{do: do, share: newShare(maxBusy, maxBusyEach), jobs: make(chan *job), spare: sync.Pool{New: func() any { return new(job) }}}
+}
+
+// take gives a copy of a question to a worker, or reports that too many are being
+// answered.
+func (w *workers) take(udp *net.UDPConn, in []byte, from netip.AddrPort) bool {
+	if !w.share.enter(from.Addr()) {
+		return false
+	}
+	j := w.spare.Get().(*job)
+	j.udp, j.from, j.n = udp, from, copy(j.in[:], in)
+	select {
+	case w.jobs <- j:
+	default:
+		w.all.Go(func() { w.work(j) })
+	}
+	return true
+}
+
+// work does one job, and stays for others if there are not too many idle already.
+func (w *workers) work(j *job) {
+	for ok := true; ok; {
+		w.do(j)
+		w.share.leave(j.from.Addr())
+		w.spare.Put(j)
+		if w.idle.Add(1) <= maxIdle {
+			j, ok = <-w.jobs
+		} else {
+			ok = false
+		}
+		w.idle.Add(-1)
+	}
+}
+
+// end waits until the last job is done. Nothing may be taken any more.
+func (w *workers) end() {
+	close(w.jobs)
+	w.all.Wait()
+}
+
+// answerUDP answers a question the ordinary way, and makes the quick one ready
+// for the next who asks the same.
+func (s *Server) answerUDP(ctx context.Context, j *job) {
+	defer s.rescue()
+	in := j.in[:j.n]
+	out := s.respondReady(ctx, in, j.from.Addr())
+	if out == nil {
+		return
+	}
+	if _, err := j.udp.WriteToUDPAddrPort(out, j.from); err != nil {
+		s.count.unsent.Add(1)
+	}
+}
+
+// grow makes the receive buffer as large as may be. Forcing it takes a capability
+// that the daemon does not have when it is installed; then net.core.rmem_max is
+// the limit, and less is no reason not to serve.
+func grow(_, _ string, c syscall.RawConn) error {
+	return c.Control(func(fd uintptr) {
+		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, udpBuffer) != nil {
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, udpBuffer)
+		}
+	})
+}

@@ -16,6 +16,10 @@ const toldOff = 3
 // recent is how long a refusal or a failed dial stays the likely cause.
 const recent = 15 * time.Minute
 
+// firmwareRecent is how long a refused name that may be the firmware's is worth a
+// word: a charger that works does not ask for it often.
+const firmwareRecent = 24 * time.Hour
+
 // settling is how long a charger may stand on one step before it counts as
 // stuck: it waits 15 s for the time before it asks again.
 const settling = 20 * time.Second
@@ -25,6 +29,9 @@ const settling = 20 * time.Second
 func advice(s Status, now time.Time) string {
 	switch s.Stage {
 	case OK:
+		if s.Firmware != "" && now.Sub(s.FirmwareAt) < firmwareRecent {
+			return fmt.Sprintf("Works, but was refused %s, where its firmware may come from now. If others ask for it too, or it belongs to Zaptec, add it under [[egress.allow]].", s.Firmware)
+		}
 		return ""
 	case Wifi:
 		return "Not seen on the network. Is it powered? In the app, is Communication mode set to Wi-Fi and not to 4G or PLC? Is the password right?"

@@ -232,6 +232,25 @@ func (b *Book) Refused(addr netip.Addr, what string, now time.Time) {
 	b.noteAt(addr, now, func(s *seen) { s.refused, s.refusedAt = what, now })
 }
 
+// RefusedFirmware is Refused for a name that the charger at addr asked for right
+// after Zaptec's API, which tells where its firmware comes from (F-7).
+func (b *Book) RefusedFirmware(addr netip.Addr, name string, now time.Time) {
+	b.noteAt(addr, now, func(s *seen) {
+		s.refused, s.refusedAt = "the name "+name+", where its firmware may come from now", now
+		s.firmware, s.firmwareAt = name, now
+	})
+}
+
+// FoundFirmware tells that the charger at addr was let have a name that it may
+// have been refused as its firmware's before.
+func (b *Book) FoundFirmware(addr netip.Addr, name string, now time.Time) {
+	b.noteAt(addr, now, func(s *seen) {
+		if s.firmware == name {
+			s.firmware = ""
+		}
+	})
+}
+
 // Unreachable tells that the charger at addr was let out, but what it called
 // could not be reached, in words: "api.zaptec.com (no server takes the
 // connection)".

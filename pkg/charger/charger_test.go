@@ -399,6 +399,18 @@ func TestAdviceFitsTheTrouble(t *testing.T) {
 			b.Timed(addr7, start)
 			b.Refused(addr7, "new.zaptec.com on port 443", start)
 		}, "refused new.zaptec.com on port 443"},
+		{"refused what may be its firmware", func(b *charger.Book) {
+			b.Leased(p107, "P1", addr7, true, start)
+			b.Timed(addr7, start)
+			b.RefusedFirmware(addr7, "firmware.example.com", start)
+		}, "refused the name firmware.example.com, where its firmware may come from now"},
+		{"refused what may be its firmware, and works", func(b *charger.Book) {
+			b.Leased(p107, "P1", addr7, true, start.Add(-24*time.Hour))
+			b.Opened(addr7, true, start)
+			b.Moved(addr7, true, 1, 1, start)
+			b.RefusedFirmware(addr7, "firmware.example.com", start.Add(-23*time.Hour))
+			b.Refused(addr7, "the name example.com", start)
+		}, "Works, but was refused firmware.example.com"},
 		{"the uplink is down", func(b *charger.Book) {
 			b.Leased(p107, "P1", addr7, true, start)
 			b.Timed(addr7, start)

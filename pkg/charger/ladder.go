@@ -51,6 +51,8 @@ type seen struct {
 	connects    int       // conversations opened
 	refused     string    // the last thing that was refused
 	refusedAt   time.Time //
+	firmware    string    // the last name that was refused and may be its firmware's
+	firmwareAt  time.Time //
 	unreachable string    // which allowed name could not be reached, and how it failed
 	failedAt    time.Time
 	cut         int // conversations with the cloud that ended within seconds, in a row

@@ -26,6 +26,8 @@ type Status struct {
 	Down        int64      `json:"down_bytes"`
 	Refused     string     `json:"refused,omitempty"` // the last thing refused
 	RefusedAt   time.Time  `json:"refused_at,omitzero"`
+	Firmware    string     `json:"firmware_refused,omitempty"` // the last name refused that may be its firmware's
+	FirmwareAt  time.Time  `json:"firmware_refused_at,omitzero"`
 	Unreachable string     `json:"unreachable,omitempty"` // the allowed name that did not answer last, and how
 	FailedAt    time.Time  `json:"unreachable_at,omitzero"`
 	Talked      time.Time  `json:"talked,omitzero"`   // when the cloud last answered
@@ -79,6 +81,7 @@ func (b *Book) statusLocked(mac MAC, now time.Time) Status {
 			st.UpToday, st.DownToday = s.dayUp, s.dayDown
 		}
 		st.Refused, st.RefusedAt, st.Unreachable, st.FailedAt = s.refused, s.refusedAt, s.unreachable, s.failedAt
+		st.Firmware, st.FirmwareAt = s.firmware, s.firmwareAt
 		st.Talked, st.Cut, st.CutAt = s.talked, s.cut, s.cutAt
 	}
 	st.Advice = advice(st, now)

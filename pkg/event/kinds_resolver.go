@@ -58,6 +58,28 @@ var (
 		Advice:  "Look for the device that asks too much: chargegate events, resolver-name-refused. If the uplink is slow, check its DNS servers.",
 		Every:   minute,
 	}
+	ResolverRecalled = &Kind{
+		ID: "resolver-recalled", Level: Info,
+		Text:    "the last addresses of {COUNT} names are known from before",
+		Explain: "The last good answers were read from the disk. They are given, for up to three days from the start, only while no DNS server of the uplink answers; the first good answer replaces them.",
+	}
+	ResolverFileUnread = &Kind{
+		ID: "resolver-file-unread", Level: Warning,
+		Text:    "the file {FILE} with the last addresses of names is not used: {ERROR}",
+		Explain: "Names are asked for anew, and nothing is missing as long as a DNS server of the uplink answers. A file that holds what was never written is kept beside it with the ending .damaged. A power cut does not do that; a worn SD card does, and so does another version of this program.",
+		Advice:  "Nothing after a change of version. Otherwise look at the disk (dmesg); an SD card that loses what was written should be replaced.",
+	}
+	ResolverFileUnwritten = &Kind{
+		ID: "resolver-file-unwritten", Level: Warning,
+		Text:    "the last addresses of names cannot be written to {FILE}: {ERROR}",
+		Explain: "Everybody goes on being answered from memory. After a power cut without an uplink, names would not be known, or only where they were before.",
+		Advice:  "Look whether the disk is full (df -h) or was made read-only after a fault (dmesg); an SD card that does that should be replaced.",
+	}
+	ResolverFileWritten = &Kind{
+		ID: "resolver-file-written", Level: Info,
+		Text:    "the last addresses of names are written to {FILE} again",
+		Explain: "What could not be written for a while is on the disk now.",
+	}
 )
 
 // What is said of names that Zaptec may have changed, and of who asks too much.
@@ -86,4 +108,5 @@ var resolverKinds = []*Kind{
 	ResolverNameRefused, ResolverUpstreamLost, ResolverUpstreamRestored, ResolverNamesLost,
 	ResolverNamesRestored, ResolverUpstreamIsUs, ResolverStale, ResolverNameFailed, ResolverOverload,
 	ResolverFirmwareNameRefused, ResolverAskedTooMuch,
+	ResolverRecalled, ResolverFileUnread, ResolverFileUnwritten, ResolverFileWritten,
 }

@@ -138,7 +138,7 @@ func (a *answer) keepFor() time.Duration {
 			return 0
 		}
 		// RFC 2308, 5: the lesser of the SOA's own TTL and its MINIMUM.
-		shortest = min(shortest, seconds(a.soa.Hdr.Ttl), seconds(a.soa.Minttl))
+		shortest = min(shortest, maxNegative, seconds(a.soa.Hdr.Ttl), seconds(a.soa.Minttl))
 	}
 	return max(shortest, minTTL)
 }
@@ -184,7 +184,7 @@ func (f found) write(m *dns.Msg, name, asked string) {
 	case len(f.addrs) > 0:
 	case f.soa != nil:
 		soa := dns.Copy(f.soa)
-		soa.Header().Ttl = f.left(min(soa.Header().Ttl, f.soa.Minttl))
+		soa.Header().Ttl = f.left(min(soa.Header().Ttl, f.soa.Minttl, uint32(maxNegative/time.Second)))
 		m.Ns = []dns.RR{soa}
 	}
 }

@@ -1,11 +1,18 @@
 package resolver
 
-import "time"
+import (
+	"math/rand/v2"
+	"time"
+)
 
 const (
-	// maxNames bounds the names that are remembered. The profile has four; the
-	// rest is for patterns of the site.
+	// maxNames bounds the names that are remembered besides the exact ones of the
+	// list: those that a pattern of the site holds.
 	maxNames = 1024
+	// maxNegative is the ceiling for "there is none", half of that for an address
+	// (RFC 2308, 5 leaves it to us): a name that is missing by mistake is looked
+	// for by a technician who has just put it right.
+	maxNegative = 30 * time.Minute
 	// staleFor is how long after its end an answer may still be given when no
 	// upstream answers (RFC 8767): a long weekend without an uplink.
 	staleFor = 72 * time.Hour
@@ -21,6 +28,15 @@ type entry struct {
 	good     *kept // nil: there is none
 	failure  error
 	failedAt time.Time
+
+	exact bool      // the list holds the name itself, not by a pattern
+	asked time.Time // when somebody last wanted it; zero: nobody has
+	// tried is when an upstream was last asked to the end, and vain how often in a
+	// row nothing came of it that can be kept. Zero: not since the start.
+	tried time.Time
+	vain  int
+	// lead is how long before its end the good answer is refreshed.
+	lead time.Duration
 }
 
 // A kept is a good answer that is remembered. It is never copied, and but for
@@ -86,19 +102,32 @@ func (e *entry) failed(now time.Time) error {
 
 // after returns what is to be remembered once an upstream was asked. e may be
 // nil, and is not changed. An answer without a proof of how long it lasts is
-// not kept, but neither does it take an older one away.
+// not kept, but neither does it take an older one away. A proven "there is none"
+// does: the name has changed, and the old address would be a wrong answer
+// (RFC 8767, 5).
 func (e *entry) after(a answer, err error, now time.Time) *entry {
 	next := entry{}
 	if e != nil {
 		next = *e
 	}
+	next.tried = now
+	next.vain++
 	switch {
 	case err != nil:
 		next.failure, next.failedAt = err, now
 	case a.ttl > 0:
-		next = entry{good: &kept{answer: a, since: now}}
+		next.good = &kept{answer: a, since: now}
+		next.failure, next.vain, next.lead = nil, 0, lead(a.ttl)
 	default:
 		next.failure = nil
 	}
 	return &next
+}
+
+// lead is how long before its end an answer is refreshed: within its last tenth,
+// with enough of it left for an upstream that is slow, and not at the same moment
+// as all that came together with it.
+func lead(ttl time.Duration) time.Duration {
+	tenth := ttl / 10
+	return max(tenth/2+rand.N(tenth/2+1), time.Second)
 }

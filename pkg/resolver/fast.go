@@ -194,16 +194,6 @@ func (s *Server) remembered(name string, now time.Time) (*kept, bool) {
 	return s.memory.peek(name, now)
 }
 
-// peek returns the remembered answer for a key while it lasts, and counts as a
-// use.
-func (m *memory) peek(name string, now time.Time) (*kept, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	e, _ := m.kept.get(name)
-	f, ok := e.fresh(now)
-	return f.kept, ok
-}
-
 // foundAt is the answer as it stands at a moment. It may have come a little later
 // than that.
 func (k *kept) foundAt(now time.Time) found {

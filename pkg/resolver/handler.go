@@ -173,13 +173,15 @@ func (s *Server) refuse(m *dns.Msg, q dns.Question, from netip.Addr) {
 	s.deny(m, q)
 	explain(m, dns.ExtendedErrorCodeBlocked, "not on the allow-list of this charger network")
 	now, name := time.Now(), event.F("NAME", plain(q.Name))
-	kind, what := event.ResolverNameRefused, "the name "+name.Value
+	kind := event.ResolverNameRefused
 	if s.lately.was(from, now) {
 		kind = event.ResolverFirmwareNameRefused
-		what += ", right after it was told where " + policy.API + " is; its firmware may come from there"
+		s.lately.shouted.Store(true)
+		s.book.RefusedFirmware(from, name.Value, now)
+	} else {
+		s.book.Refused(from, "the name "+name.Value, now)
 	}
 	s.log.Say(kind, event.IP(from), name, event.F("TYPE", dns.Type(q.Qtype)))
-	s.book.Refused(from, what, now)
 }
 
 // answerLookup gives the addresses of an allowed name.
@@ -236,6 +238,8 @@ func (s *Server) told(from netip.Addr, name string, now time.Time) {
 	s.book.Resolved(from, now)
 	if name == policy.API+"." {
 		s.lately.note(from, now)
+	} else if s.lately.shouted.Load() {
+		s.book.FoundFirmware(from, plain(name), now)
 	}
 }
 

@@ -3,6 +3,7 @@ package resolver
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +18,8 @@ const (
 // lately remembers who was told not long ago where Zaptec's API is, which names
 // the host that firmware comes from. It is safe for concurrent use.
 type lately struct {
+	shouted atomic.Bool // some name was refused right after
+
 	mu   sync.Mutex
 	told *lru[netip.Addr, time.Time]
 }

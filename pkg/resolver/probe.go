@@ -41,7 +41,9 @@ func (s *Server) probeFor(ctx context.Context, name string) {
 	}()
 	ctx, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
-	_, _ = s.askUpstream(ctx, key(name)) // what came of it has been said
+	if _, err := s.askUpstream(ctx, key(name)); err == nil { // what came of it has been said
+		s.memory.revive()
+	}
 }
 
 // probeName returns an allowed name that can be asked for: the hub's, which

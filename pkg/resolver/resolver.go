@@ -52,6 +52,9 @@ type Server struct {
 	count   counters
 	// probeEvery is the time between questions of our own while nobody answers.
 	probeEvery time.Duration
+	// settleFor is the time between the start and the first refresh.
+	settleFor time.Duration
+	keeper    *keeper
 
 	mu   sync.Mutex
 	held []socket
@@ -64,9 +67,9 @@ func New(cfg Config, list *policy.List, book *charger.Book, log *event.Log) *Ser
 		cfg.Rate = DefaultRate
 	}
 	s := &Server{limit: limit.New(cfg.Rate, 3*cfg.Rate), scold: limit.New(1, 1), cookies: newCookies(time.Now()), lately: newLately(), cfg: cfg, list: list, book: book, log: log, given: newGiven(),
-		waiting: newShare(maxQuestions, maxEach), probeEvery: probeEvery}
+		waiting: newShare(maxQuestions, maxEach), probeEvery: probeEvery, settleFor: settleFor, keeper: newKeeper(cfg.File)}
 	s.forward = newForwarder(cfg, s.isOurs, log, &s.count)
-	s.memory = newMemory(s.askUpstream)
+	s.memory = newMemory(s.askSafely)
 	return s
 }
 
@@ -87,6 +90,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.memory.open()
+	s.memory.follow(exactNames(s.list))
+	s.recall()
 	ends := make(chan error, 2*len(sockets))
 	work := newWorkers(func(j *job) { s.answerUDP(ctx, j) })
 	var all sync.WaitGroup
@@ -96,6 +101,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	var probing sync.WaitGroup
 	probing.Go(func() { s.probe(ctx) })
+	probing.Go(func() { s.refresh(ctx) })
+	probing.Go(func() { s.keep(ctx) })
 	var err error
 	select {
 	case <-ctx.Done():

@@ -51,6 +51,7 @@ func open(t testing.TB, list *policy.List, upstreams ...netip.AddrPort) *garage 
 		cfg.Upstreams = append(cfg.Upstreams, Upstream{Addr: u})
 	}
 	g.Server = New(cfg, list, g.book, g.log)
+	g.settleFor = time.Hour // only what is asked for goes to the upstreams
 	if err := g.Listen(); err != nil {
 		t.Fatal(err)
 	}

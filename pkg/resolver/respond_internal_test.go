@@ -507,8 +507,15 @@ func TestANameRefusedRightAfterTheAPIIsShouted(t *testing.T) {
 		if got := kind(seven, "printer.local."); got != "resolver-firmware-name-refused" {
 			t.Errorf("a name of the neighbourhood: %q", got)
 		}
-		if got := s.book.All(time.Now())[0].Refused; !strings.Contains(got, "firmware.example") || !strings.Contains(got, "firmware may come") {
-			t.Errorf("its page says %q", got)
+		if got := s.book.All(time.Now())[0]; got.Firmware != "firmware.example" || !strings.Contains(got.Refused, "firmware may come") {
+			t.Errorf("its page says %q", got.Refused)
+		}
+		if err := s.list.Replace(append(policy.Zaptec(), policy.Rule{Name: "firmware.example", Ports: []uint16{443}, Reason: "it has moved"})); err != nil {
+			t.Fatal(err)
+		}
+		kind(seven, "firmware.example.")
+		if got := s.book.All(time.Now())[0]; got.Firmware != "" {
+			t.Errorf("once it is allowed its page says %q", got.Firmware)
 		}
 		time.Sleep(time.Minute + time.Second)
 		if got := kind(seven, "later.example."); got != "resolver-name-refused" {

@@ -64,7 +64,11 @@ func (h *house) radios() []status.Radio {
 
 func (h *house) uplink() status.Uplink {
 	servers, lost, problem := h.names.Upstreams()
-	return status.Uplink{Servers: servers, Lost: lost, Problem: problem}
+	out := status.Uplink{Servers: servers, Lost: lost, Problem: problem}
+	for _, u := range h.names.Servers() {
+		out.Each = append(out.Each, status.DNSServer{Name: u.Name, Lost: u.Lost, Latency: status.Seconds(u.Latency), Problem: u.Problem})
+	}
+	return out
 }
 
 func (h *house) link() status.Link {

@@ -1,5 +1,20 @@
 package event
 
+// What is said of the manners and the certificates of upstream servers.
+var (
+	ResolverCaseNotKept = &Kind{
+		ID: "resolver-case-not-kept", Level: Debug,
+		Text:    "the DNS server {UPSTREAM} does not repeat the case of a name's letters; it is asked without that for an hour",
+		Explain: "Names are asked for in letters of random case, which a true answer repeats and a forged one can hardly guess. This server gave back others, over TCP as well or several times in a row. Its answers are still told from forged ones by their port and their id.",
+		Every:   hour, Per: []string{"UPSTREAM"},
+	}
+	ResolverDatesUnchecked = &Kind{
+		ID: "resolver-dates-unchecked", Level: Info,
+		Text:    "the clock is not set yet, so the dates in the certificate of {UPSTREAM} were not checked; its name and who signed it were",
+		Explain: "A box without a clock of its own does not know after its start what day it is, and needs names to find out (F-12). Until then a certificate that has ended, or begins later, is accepted from a DNS server over TLS, if everything else about it is right. Such conversations end when the clock is set.",
+	}
+)
+
 // What the resolver room says.
 var (
 	ResolverNameRefused = &Kind{
@@ -105,6 +120,7 @@ var (
 const allowName = `in chargegate.toml write [[egress.allow]] and below it the three lines name = "{NAME}" and ports = [443] and reason = "asked for by {CHARGER}", then: sudo systemctl reload chargegated.`
 
 var resolverKinds = []*Kind{
+	ResolverCaseNotKept, ResolverDatesUnchecked,
 	ResolverNameRefused, ResolverUpstreamLost, ResolverUpstreamRestored, ResolverNamesLost,
 	ResolverNamesRestored, ResolverUpstreamIsUs, ResolverStale, ResolverNameFailed, ResolverOverload,
 	ResolverFirmwareNameRefused, ResolverAskedTooMuch,

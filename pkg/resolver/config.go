@@ -23,7 +23,7 @@ type Config struct {
 	// Gateways are the gateway's own addresses with their subnets. A question
 	// for the NTP pool is answered with the one whose subnet the asker is in.
 	Gateways []netip.Prefix
-	// Upstreams are asked in order.
+	// Upstreams are asked in this order until it is known which answers quickest.
 	Upstreams []Upstream
 	// ResolvConf is the file behind the upstream "system"; empty:
 	// /etc/resolv.conf.

@@ -2,121 +2,272 @@ package resolver
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
-	"strings"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
 )
 
-// maxMessage is more than any upstream sends over UDP after we have told it
-// what we take.
-const maxMessage = 4096
+const (
+	// maxMessage is more than any upstream sends over UDP after we have told it
+	// what we take.
+	maxMessage = 4096
+	// maxWrong is how many messages that belong to another question are passed
+	// over for one question. Late ones come in ones and twos.
+	maxWrong = 32
+)
 
-// isReply reports whether m answers q: its id and its question. Over UDP nothing
-// else tells a true answer from a forged or a late one (RFC 5452, 9.1). Only a
-// server that could not read the question may leave it out.
-func isReply(q, m *dns.Msg) bool {
-	if !m.Response || m.Id != q.Id || m.Opcode != q.Opcode {
-		return false
-	}
-	if m.Rcode == dns.RcodeFormatError && len(m.Question) == 0 {
-		return true
-	}
-	return len(m.Question) == 1 && m.Question[0].Qtype == q.Question[0].Qtype && m.Question[0].Qclass == q.Question[0].Qclass &&
-		strings.EqualFold(m.Question[0].Name, q.Question[0].Name)
+// A letter is a question on its way over UDP, from a socket and so a port of its
+// own (RFC 5452, 9.2). The kernel lets nothing through but what comes from the
+// server's address and port.
+type letter struct {
+	query
+	file    *os.File
+	sent    time.Time
+	verdict verdict
+	in      []byte        // what came, when the verdict is right
+	took    time.Duration // until it came
+	space   *space
+	wrong   int
 }
 
-// exchangeUDP asks over UDP from a port of its own. What does not answer the
-// question is passed over, counted by ignored, and waiting goes on until ctx is
-// done: whoever can send a wrong answer first must not win by it. A message cut
-// short comes back with Truncated set.
-func exchangeUDP(ctx context.Context, at netip.AddrPort, q *dns.Msg, ignored func()) (*dns.Msg, error) {
-	c, end, err := dial(ctx, "udp", at)
+// A space is where a letter and its answer are written.
+type space struct {
+	out [512]byte
+	in  [maxMessage]byte
+}
+
+var spaces = sync.Pool{New: func() any { return new(space) }}
+
+// post sends a question to a server. What it returns must be ended.
+func post(at netip.AddrPort, name string, m manners) (*letter, error) {
+	s := spaces.Get().(*space)
+	q, err := writeQuery(s.out[:], name, m)
 	if err != nil {
+		spaces.Put(s)
 		return nil, err
 	}
-	defer end()
-	out, err := q.Pack()
+	l := &letter{query: q, space: s}
+	if err := l.send(at); err != nil {
+		spaces.Put(s)
+		return nil, err
+	}
+	return l, nil
+}
+
+// send opens the socket by hand: a Dialer asks the kernel for much that nobody
+// wants to know here, and a question that is not remembered is most of the work
+// of a resolver under load.
+func (l *letter) send(at netip.AddrPort) error {
+	family, to, err := sockaddr(at)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if _, err := c.Write(out); err != nil {
-		return nil, err
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
 	}
-	in := make([]byte, maxMessage)
+	l.sent = time.Now()
+	if err = unix.Connect(fd, to); err == nil {
+		_, err = unix.Write(fd, l.wire)
+	}
+	if err != nil {
+		_ = unix.Close(fd) // what went wrong has been said
+		return os.NewSyscallError("sending", err)
+	}
+	l.file = os.NewFile(uintptr(fd), "udp")
+	return nil
+}
+
+func sockaddr(at netip.AddrPort) (family int, to unix.Sockaddr, err error) {
+	addr := at.Addr().Unmap()
+	if addr.Is4() {
+		return unix.AF_INET, &unix.SockaddrInet4{Port: int(at.Port()), Addr: addr.As4()}, nil
+	}
+	zone, err := zoneOf(addr)
+	return unix.AF_INET6, &unix.SockaddrInet6{Port: int(at.Port()), Addr: addr.As16(), ZoneId: zone}, err
+}
+
+// zoneOf returns the number of the interface that a link-local address is on.
+func zoneOf(addr netip.Addr) (uint32, error) {
+	if addr.Zone() == "" {
+		return 0, nil
+	}
+	if n, err := strconv.ParseUint(addr.Zone(), 10, 31); err == nil {
+		return uint32(n), nil
+	}
+	ifi, err := net.InterfaceByName(addr.Zone())
+	if err != nil {
+		return 0, fmt.Errorf("interface %s: %w", addr.Zone(), err)
+	}
+	return uint32(ifi.Index), nil
+}
+
+// end closes the socket and gives back the space.
+func (l *letter) end() {
+	l.file.Close()
+	spaces.Put(l.space)
+}
+
+// await waits for the answer until a moment or until ctx is done, and then
+// returns os.ErrDeadlineExceeded or ctx's error; it may be called again. What
+// does not answer the question is passed over, counted by ignored, and waiting
+// goes on: whoever can send a wrong answer first must not win by it. After
+// maxWrong of them, or one that only lacks the case, waiting is over, and the
+// verdict says why.
+func (l *letter) await(ctx context.Context, until time.Time, ignored func()) error {
+	// A deadline in the past breaks off what is being waited for.
+	defer context.AfterFunc(ctx, func() { _ = l.file.SetReadDeadline(time.Unix(1, 0)) })()
+	if err := l.file.SetReadDeadline(until); err != nil {
+		return err
+	}
 	for {
-		n, err := c.Read(in)
-		if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		n, err := l.file.Read(l.space.in[:])
+		if err != nil && !errors.Is(err, io.EOF) { // which is what an empty datagram looks like
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return bare(err)
+		}
+		in := l.space.in[:n]
+		switch v := l.judge(in); v {
+		case right:
+			l.verdict, l.in, l.took = v, in, time.Since(l.sent)
+			return nil
+		case folded:
+			l.verdict, l.took = v, time.Since(l.sent)
+			ignored()
+			return nil
+		}
+		ignored()
+		if l.wrong++; l.wrong >= maxWrong {
+			l.verdict = flooded
+			return nil
+		}
+	}
+}
+
+// bare takes off what package os says of files.
+func bare(err error) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+// exchangeUDP asks a server and waits for its answer until ctx is done: for our
+// own sign of life.
+func exchangeUDP(ctx context.Context, at netip.AddrPort, q *dns.Msg, ignored func()) (*dns.Msg, error) {
+	if ignored == nil {
+		ignored = func() {}
+	}
+	l, err := post(at, q.Question[0].Name, manners{noEDNS: true})
+	if err != nil {
+		return nil, err
+	}
+	defer l.end()
+	until, ok := ctx.Deadline()
+	if !ok {
+		until = time.Now().Add(tryPlain)
+	}
+	for {
+		if err := l.await(ctx, until, ignored); err != nil {
 			return nil, err
 		}
-		m := new(dns.Msg)
-		err = m.Unpack(in[:n])
-		if isReply(q, m) && (err == nil || m.Truncated) {
-			return m, nil
-		}
-		if ignored != nil {
-			ignored()
+		switch l.verdict {
+		case right:
+			return l.read(l.in)
+		case flooded:
+			return nil, fmt.Errorf("%d messages belonged to another question", maxWrong)
 		}
 	}
 }
 
-// exchangeTCP asks over TCP, or over TLS (RFC 7858) when conf is given.
-func exchangeTCP(ctx context.Context, at netip.AddrPort, q *dns.Msg, conf *tls.Config) (*dns.Msg, error) {
-	c, end, err := dial(ctx, "tcp", at)
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	if conf != nil {
-		t := tls.Client(c, conf)
-		if err := t.HandshakeContext(ctx); err != nil {
-			return nil, clockHint(err, time.Now())
-		}
-		c = t
-	}
-	dc := &dns.Conn{Conn: c}
-	if err := dc.WriteMsg(q); err != nil {
-		return nil, err
-	}
-	m, err := dc.ReadMsg()
-	if err != nil {
-		return nil, err
-	}
-	if !isReply(q, m) {
-		return nil, fmt.Errorf("%w: it belongs to another question", errAnswer)
-	}
-	return m, nil
-}
-
-// dial connects, with ctx's deadline on everything that follows. end closes.
-func dial(ctx context.Context, network string, at netip.AddrPort) (c net.Conn, end func(), err error) {
+// dialTCP connects, with ctx's deadline on everything that follows. end closes.
+func dialTCP(ctx context.Context, at netip.AddrPort) (c net.Conn, end func(), err error) {
 	var d net.Dialer
 	d.SetMultipathTCP(false)
-	c, err = d.DialContext(ctx, network, at.String())
+	c, err = d.DialContext(ctx, "tcp", at.String())
 	if err != nil {
 		return nil, nil, err
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = c.SetDeadline(deadline) // fails only on a closed connection, and so does what follows
 	}
-	// A deadline in the past breaks off what is being waited for.
 	release := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	return c, func() { release(); c.Close() }, nil
 }
 
-// clockHint names the likely cause of a certificate whose dates do not fit: a
-// machine that booted without a clock (F-12).
-func clockHint(err error, now time.Time) error {
-	var bad x509.CertificateInvalidError
-	if errors.As(err, &bad) && bad.Reason == x509.Expired {
-		return fmt.Errorf("%w (this box believes that it is %s; if that is wrong, its clock is not set yet)",
-			err, now.UTC().Format("2006-01-02"))
+// exchangeTCP asks over TCP. Whether the server repeats the letters' case is in
+// the verdict, which is right or folded: nobody can forge a conversation that he
+// cannot see.
+func exchangeTCP(ctx context.Context, at netip.AddrPort, name string, m manners) (*dns.Msg, verdict, error) {
+	c, end, err := dialTCP(ctx, at)
+	if err != nil {
+		return nil, nothing, err
 	}
-	return err
+	defer end()
+	q, err := writeQuery(nil, name, m)
+	if err != nil {
+		return nil, nothing, err
+	}
+	if _, err := c.Write(withLength(q.wire)); err != nil {
+		return nil, nothing, err
+	}
+	in, err := readFrame(c)
+	if err != nil {
+		return nil, nothing, err
+	}
+	v := q.judge(in)
+	if v != right && v != folded {
+		return nil, v, fmt.Errorf("%w: over TCP it belongs to another question", errAnswer)
+	}
+	reply, err := q.read(in)
+	if err != nil {
+		return nil, v, fmt.Errorf("%w: it cannot be read: %w", errAnswer, err)
+	}
+	return reply, v, nil
+}
+
+// withLength puts the length before a message (RFC 1035, 4.2.2), to be written at
+// once (RFC 7766, 8).
+func withLength(wire []byte) []byte {
+	return append(binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(wire)), uint16(len(wire))), wire...)
+}
+
+// readFrame reads one message with its length, however it was cut on its way.
+func readFrame(r io.Reader) ([]byte, error) {
+	var size [2]byte
+	if _, err := io.ReadFull(r, size[:]); err != nil {
+		return nil, err
+	}
+	in := make([]byte, binary.BigEndian.Uint16(size[:]))
+	if _, err := io.ReadFull(r, in); err != nil {
+		return nil, err
+	}
+	return in, nil
+}
+
+// isOurFault reports whether an error speaks of this box and of no server.
+func isOurFault(err error) bool {
+	for _, e := range []syscall.Errno{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.EAGAIN} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }

@@ -2,12 +2,13 @@ package resolver
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"slices"
+	"sync"
 	"time"
 
 	"chargegate/pkg/event"
@@ -15,11 +16,17 @@ import (
 	"github.com/miekg/dns"
 )
 
-// How long one server has for one try. TLS takes three round trips more.
+// How long one server has for one try before that is a failure and it is asked
+// again. TLS takes three round trips more. An answer that comes later is taken
+// all the same while the question lasts.
 const (
 	tryPlain = time.Second
 	tryTLS   = 2 * time.Second
 )
+
+// targetsFor is how long the list of servers is used before resolv.conf is looked
+// at again.
+const targetsFor = time.Second
 
 // A target is one server to ask.
 type target struct {
@@ -35,6 +42,23 @@ func (t target) String() string {
 	return t.addr.String()
 }
 
+// patience is how long one try may take.
+func (t target) patience() time.Duration {
+	if t.tlsName != "" {
+		return tryTLS
+	}
+	return tryPlain
+}
+
+// A silence is the failure of a server that does not answer. It is a timeout to
+// whoever asks.
+type silence struct{}
+
+func (silence) Error() string { return "no answer" }
+func (silence) Unwrap() error { return os.ErrDeadlineExceeded }
+
+var errSilent error = silence{}
+
 // A forwarder asks the upstreams. It is safe for concurrent use.
 type forwarder struct {
 	upstreams []Upstream
@@ -43,8 +67,15 @@ type forwarder struct {
 	usable    func(netip.Addr) bool
 	log       *event.Log
 	count     *counters
-	tls       *tls.Config // what is common to all; the name is added
 	health    health
+	dot       *dot
+
+	mu     sync.Mutex
+	looked time.Time // when the list of servers was made
+	listed []target  // the list
+	life   context.Context
+	die    context.CancelFunc // nil: shut
+	wg     sync.WaitGroup
 }
 
 func newForwarder(cfg Config, isOurs func(netip.AddrPort) bool, log *event.Log, count *counters) *forwarder {
@@ -52,96 +83,211 @@ func newForwarder(cfg Config, isOurs func(netip.AddrPort) bool, log *event.Log, 
 	if path == "" {
 		path = "/etc/resolv.conf"
 	}
-	return &forwarder{
+	f := &forwarder{
 		upstreams: cfg.Upstreams, system: &resolvConf{path: path}, isOurs: isOurs,
 		usable: usable(cfg.Gateways), log: log, count: count,
-		tls: &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(8)},
+	}
+	f.dot = newDot(f, cfg.Synchronised)
+	f.open()
+	return f
+}
+
+// open lets tries begin, again after shut.
+func (f *forwarder) open() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.die == nil {
+		f.life, f.die = context.WithCancel(context.Background())
 	}
 }
 
-// ask asks for the addresses of a name: the server that answered last first,
-// then the others in their order, and once more those that were silent, until
-// ctx is done. The error of the last try is returned when all failed.
-func (f *forwarder) ask(ctx context.Context, name string) (answer, error) {
-	todo, err := f.targets()
-	for len(todo) > 0 && ctx.Err() == nil {
-		var silent []target
-		for _, t := range todo {
-			var a answer
-			if a, err = f.try(ctx, t, name); err == nil {
-				f.say(f.health.answered(t))
-				return a, nil
-			}
-			if errors.Is(ctx.Err(), context.Canceled) {
-				return answer{}, err
-			}
-			if ctx.Err() != nil && !errors.Is(err, errAnswer) {
-				break // time ran out in the middle of a try: that is nobody's fault
-			}
-			switch {
-			case errors.Is(err, errAnswer): // it lives, and knows no better
-			case isTimeout(err):
-				silent = append(silent, t)
-				fallthrough
-			default:
-				f.say(f.health.failed(t, err))
-			}
+// shut breaks off every try and waits for it, and closes every connection.
+func (f *forwarder) shut() {
+	f.mu.Lock()
+	if f.die != nil {
+		f.die()
+		f.die = nil
+	}
+	f.mu.Unlock()
+	f.wg.Wait()
+}
+
+// spawn runs work that shut waits for, with a context that ends then. It reports
+// whether it does: not after shut. A panic is said, and ends the work only.
+func (f *forwarder) spawn(work func(life context.Context)) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.die == nil {
+		return false
+	}
+	life := f.life
+	f.wg.Go(func() {
+		defer f.survive(nil)
+		work(life)
+	})
+	return true
+}
+
+// survive is deferred around everything that reads what a server sent.
+func (f *forwarder) survive(err *error) {
+	if p := recover(); p != nil {
+		f.count.panics.Add(1)
+		f.log.Say(event.PanicRecovered, event.F("SERVICE", "resolver"), event.F("ERROR", fmt.Sprint(p)), event.F("STACK", string(debug.Stack())))
+		if err != nil {
+			*err = errors.New("a fault of our own")
 		}
-		todo = silent
 	}
-	f.say(f.health.nobody(err))
-	return answer{}, err
 }
 
-// try asks one server once.
-func (f *forwarder) try(ctx context.Context, t target, name string) (answer, error) {
-	patience := tryPlain
-	if t.tlsName != "" {
-		patience = tryTLS
-	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	began := time.Now()
-	m, err := f.exchange(ctx, t, name)
-	var a answer
-	if err == nil {
-		a, err = reduce(name, m, f.usable)
-	}
-	f.count.upstream(err, time.Since(began))
+// ask asks for the addresses of a name until ctx is done, for at most budget: the
+// best server first, and when that takes longer than it usually does the others
+// as well. The first answer wins. The error of the last try is returned when all
+// failed.
+func (f *forwarder) ask(ctx context.Context, name string) (a answer, err error) {
+	defer f.survive(&err)
+	now := time.Now()
+	all, err := f.servers(now)
 	if err != nil {
-		return answer{}, fmt.Errorf("asking %s for %s: %w", t, plain(name), err)
+		f.say(f.health.nobody(err))
+		return answer{}, err
 	}
-	return a, nil
+	order, beside := f.health.order(all, now)
+	if beside != (target{}) {
+		f.askBeside(beside, name)
+	}
+	first := f.alone(ctx, order[0], name)
+	if first.over() && first.err == nil {
+		return first.answer, nil
+	}
+	a, err = f.race(ctx, name, order, first, func(ctx context.Context, t target, l *letter) report { return f.try(ctx, t, name, l) })
+	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		f.say(f.health.nobody(err))
+	}
+	return a, err
 }
 
-// exchange gets a whole message from a server: over TCP when it did not fit,
-// and without EDNS when the server does not understand that (RFC 6891, 6.2.2).
-func (f *forwarder) exchange(ctx context.Context, t target, name string) (*dns.Msg, error) {
-	q := new(dns.Msg).SetQuestion(name, dns.TypeA) // with a random id
-	q.SetEdns0(udpSize, false)
-	m, err := f.carry(ctx, t, q)
-	if err == nil && m.Rcode == dns.RcodeFormatError {
-		q.Extra = nil
-		q.Id = dns.Id()
-		m, err = f.carry(ctx, t, q)
-	}
-	return m, err
+// A report is how a try ended.
+type report struct {
+	answer answer
+	took   time.Duration // of the answer alone; 0: not measured
+	err    error
 }
 
-func (f *forwarder) carry(ctx context.Context, t target, q *dns.Msg) (*dns.Msg, error) {
+// A beginning is how far the first try has come without anybody's help.
+type beginning struct {
+	report
+	at     time.Time // when the question began
+	tried  bool      // it has begun
+	letter *letter   // it is on its way still
+}
+
+// over reports whether the try has ended.
+func (b beginning) over() bool { return b.tried && b.letter == nil }
+
+// alone is the ordinary case: one question over UDP to the best server, answered
+// before its head start is over, with nothing else started. Whatever is not that
+// simple is left to others.
+func (f *forwarder) alone(ctx context.Context, c contender, name string) beginning {
+	if c.tlsName != "" {
+		return beginning{at: time.Now()}
+	}
+	began := beginning{at: time.Now(), tried: true}
+	l, err := post(c.addr, name, f.health.manners(c.target, began.at))
+	if err == nil {
+		err = l.await(ctx, l.sent.Add(c.headStart), f.ignored)
+		if isTimeout(err) || errors.Is(err, context.Canceled) || err == nil && !l.isPlain() {
+			began.letter = l
+			return began
+		}
+		defer l.end()
+	}
+	if err == nil {
+		began.answer, err = f.understand(name, l.query, l.in)
+		began.took = l.took
+	}
+	if err == nil {
+		f.noteManners(c.target, l)
+	}
+	began.err = about(c.target, name, err)
+	f.learn(c.target, began.report)
+	return began
+}
+
+// try asks one server once, over its own transport. l is a letter to it that is
+// on its way already, or nil; it is ended here.
+func (f *forwarder) try(ctx context.Context, t target, name string, l *letter) (r report) {
+	defer f.survive(&r.err)
 	if t.tlsName != "" {
-		conf := f.tls.Clone()
-		conf.ServerName = t.tlsName
-		return exchangeTCP(ctx, t.addr, q, conf)
+		r = f.dot.ask(ctx, t, name)
+	} else {
+		r = f.plainly(ctx, t, name, l)
 	}
-	m, err := exchangeUDP(ctx, t.addr, q, func() { f.count.ignored.Add(1) })
-	if err == nil && m.Truncated {
-		return exchangeTCP(ctx, t.addr, q, nil)
-	}
-	return m, err
+	r.err = about(t, name, r.err)
+	return r
 }
 
-// targets returns the servers to ask, the one that answered last first, without
+// about says of an error whom it concerns.
+func about(t target, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("asking %s for %s: %w", t, plain(name), err)
+}
+
+// understand reads a message that fits its query.
+func (f *forwarder) understand(name string, q query, in []byte) (answer, error) {
+	m, err := q.read(in)
+	if err != nil {
+		return answer{}, fmt.Errorf("%w: it cannot be read: %w", errAnswer, err)
+	}
+	return f.weigh(name, m)
+}
+
+// weigh reduces what a server said to what answers the question. A server that
+// has nothing to say of the name speaks for itself and not for the name: that is
+// no answer.
+func (f *forwarder) weigh(name string, m *dns.Msg) (answer, error) {
+	if isLame(m) {
+		return answer{}, fmt.Errorf("%w: it knows nothing of the name and asks nobody else", errAnswer)
+	}
+	return reduce(name, m, f.usable)
+}
+
+// learn takes the end of a try into account.
+func (f *forwarder) learn(t target, r report) {
+	now := time.Now()
+	switch {
+	case r.err == nil:
+		f.count.upstream(nil, r.took)
+		f.say(f.health.answered(t, r.took, now))
+	case errors.Is(r.err, context.Canceled), isOurFault(r.err): // says nothing of the server
+	case errors.Is(r.err, errAnswer): // it lives, and knows no better
+		f.count.upstream(r.err, 0)
+		f.health.knewNoBetter(t, r.err, now)
+	default:
+		f.count.upstream(r.err, 0)
+		f.say(f.health.failed(t, r.err, now))
+	}
+}
+
+func (f *forwarder) ignored() { f.count.ignored.Add(1) }
+
+// servers returns the servers to ask, looked up at most once a second.
+func (f *forwarder) servers(now time.Time) ([]target, error) {
+	f.mu.Lock()
+	if len(f.listed) > 0 && now.Sub(f.looked) < targetsFor {
+		defer f.mu.Unlock()
+		return f.listed, nil
+	}
+	f.mu.Unlock()
+	all, err := f.targets()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.listed, f.looked = all, now
+	return all, err
+}
+
+// targets returns the servers to ask now, in the order of the configuration, without
 // ourselves.
 func (f *forwarder) targets() ([]target, error) {
 	var all []target
@@ -166,11 +312,21 @@ func (f *forwarder) targets() ([]target, error) {
 		}
 		return ours
 	})
-	f.health.order(all)
 	if len(all) == 0 {
 		return nil, fault
 	}
-	return all, nil
+	return once(all), nil
+}
+
+// once leaves each server in the list once.
+func once(all []target) []target {
+	var out []target
+	for _, t := range all {
+		if !slices.Contains(out, t) {
+			out = append(out, t)
+		}
+	}
+	return out
 }
 
 func (f *forwarder) say(n news) {

@@ -72,9 +72,14 @@ func (s *Server) metrics() []metric {
 		metric{desc("questions", "Questions for allowed names being answered now."), prometheus.GaugeValue, nil, float64(s.waiting.open())})
 	known, lost := s.forward.health.lost()
 	servers := desc("upstreams", "Upstream servers by state.", "state")
-	return append(out,
+	out = append(out,
 		metric{servers, prometheus.GaugeValue, []string{"answering"}, float64(known - lost)},
 		metric{servers, prometheus.GaugeValue, []string{"lost"}, float64(lost)})
+	latency := desc("upstream_latency_seconds", "How long answers of each upstream server usually take.", "upstream")
+	for _, u := range s.forward.health.measured() {
+		out = append(out, metric{latency, prometheus.GaugeValue, []string{u.Name}, u.Latency.Seconds()})
+	}
+	return out
 }
 
 // Describe implements prometheus.Collector.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -56,10 +57,10 @@ func TestARepairIsNoticedWithoutACharger(t *testing.T) {
 	if s.forward.health.allLost() || asked.Load() > 0 {
 		t.Error("it asks though nobody has complained")
 	}
+	s.forward.health.order([]target{{addr: at}}, time.Now())
 	for range lostAfter {
-		s.forward.health.failed(target{addr: at}, context.DeadlineExceeded)
+		s.forward.health.failed(target{addr: at}, context.DeadlineExceeded, time.Now())
 	}
-	s.forward.health.order([]target{{addr: at}})
 	until(t, log, event.ResolverNamesLost)
 	if _, lost, problem := s.Upstreams(); lost != 1 || problem == "" {
 		t.Errorf("%d lost (%s), want 1", lost, problem)
@@ -127,4 +128,33 @@ func until(t *testing.T, log *event.Log, kind *event.Kind) {
 		}
 	}
 	t.Fatalf("%s was not said", kind.ID)
+}
+
+// What is known of each server is told, for the doctor and the metrics.
+func TestServersAreTold(t *testing.T) {
+	t.Parallel()
+	quick, useless := upstream(t, nil, says(t, good)), upstream(t, nil, fails(dns.RcodeRefused))
+	g := open(t, zaptecAnd(t), useless, quick, netip.MustParseAddrPort("127.83.99.1:53"))
+	for _, s := range g.Servers() {
+		if s.Lost || s.Latency != 0 || s.Problem != "" {
+			t.Errorf("before any question: %+v", s)
+		}
+	}
+	if _, err := g.LookupNetIP(t.Context(), "ip4", policy.Hub); err != nil {
+		t.Fatal(err)
+	}
+	got := g.Servers()
+	if len(got) != 3 || got[0].Name != useless.String() || !strings.Contains(got[0].Problem, "REFUSED") || got[0].Latency != 0 ||
+		got[1].Latency == 0 || got[1].Problem != "" || got[2].Latency != 0 {
+		t.Errorf("got %+v", got)
+	}
+	if page := scrape(t, g.Server); page["chargegate_resolver_upstream_latency_seconds/"+quick.String()] <= 0 {
+		t.Errorf("the metrics have no latency of %v: %v", quick, page)
+	}
+	for range lostAfter {
+		g.forward.health.failed(target{addr: quick}, errSilent, time.Now())
+	}
+	if got := g.Servers(); !got[1].Lost || got[1].Problem != "no answer" {
+		t.Errorf("after its loss: %+v", got[1])
+	}
 }

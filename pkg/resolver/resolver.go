@@ -66,9 +66,10 @@ func New(cfg Config, list *policy.List, book *charger.Book, log *event.Log) *Ser
 	if cfg.Rate == 0 {
 		cfg.Rate = DefaultRate
 	}
-	s := &Server{limit: limit.New(cfg.Rate, 3*cfg.Rate), scold: limit.New(1, 1), cookies: newCookies(time.Now()), lately: newLately(), cfg: cfg, list: list, book: book, log: log, given: newGiven(),
-		waiting: newShare(maxQuestions, maxEach), probeEvery: probeEvery, settleFor: settleFor, keeper: newKeeper(cfg.File)}
-	s.forward = newForwarder(cfg, s.isOurs, log, &s.count)
+	s := &Server{cfg: cfg, list: list, book: book, log: log, given: newGiven(), keeper: newKeeper(cfg.File),
+		limit: limit.New(cfg.Rate, 3*cfg.Rate), scold: limit.New(1, 1), cookies: newCookies(time.Now()), lately: newLately(),
+		waiting: newShare(maxQuestions, maxEach), probeEvery: probeEvery, settleFor: settleFor}
+	s.forward = newForwarder(cfg, s.asksUs, log, &s.count)
 	s.memory = newMemory(s.askSafely)
 	return s
 }
@@ -89,6 +90,7 @@ func (s *Server) Serve(ctx context.Context) error {
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	s.forward.open()
 	s.memory.open()
 	s.memory.follow(exactNames(s.list))
 	s.recall()
@@ -115,6 +117,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	probing.Wait()
 	s.memory.shut()
+	s.forward.shut()
 	all.Wait()
 	work.end()
 	s.mu.Lock()

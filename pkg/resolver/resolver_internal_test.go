@@ -292,7 +292,7 @@ func TestWhatIsNoQuestion(t *testing.T) {
 func TestLookupNetIP(t *testing.T) {
 	t.Parallel()
 	nobody := upstream(t, nil, func(w dns.ResponseWriter, q *dns.Msg) {
-		switch q.Question[0].Name {
+		switch strings.ToLower(q.Question[0].Name) {
 		case hub:
 			says(t, hub+" 60 IN A 192.0.2.1")(w, q)
 		case "api.zaptec.com.":
@@ -375,6 +375,39 @@ func TestAResolvConfThatPointsToUsIsNotAsked(t *testing.T) {
 		Upstreams: []Upstream{{System: true}}, ResolvConf: path}, zaptecAnd(t), charger.NewBook(nil, nil), nil)
 	if got, err := s.forward.targets(); err == nil {
 		t.Errorf("would ask %v", got)
+	}
+}
+
+func TestWeAreNotAskedUnderAnyName(t *testing.T) {
+	t.Parallel()
+	usual := Config{Listen: []netip.AddrPort{netip.MustParseAddrPort("10.83.0.1:53"), House}, Gateways: []netip.Prefix{netip.MustParsePrefix("10.83.0.1/24")}}
+	anywhere := Config{Listen: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:53")}}
+	home := Config{Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:53")}}
+	for _, tt := range []struct {
+		name string
+		cfg  Config
+		at   string
+		ours bool
+	}{
+		{"the gateway", usual, "10.83.0.1:53", true},
+		{"the gateway, written as IPv6", usual, "[::ffff:10.83.0.1]:53", true},
+		{"the house", usual, "127.83.0.1:53", true},
+		{"a charger", usual, "10.83.0.17:53", false},
+		{"the stub of systemd-resolved", usual, "127.0.0.53:53", false},
+		{"another resolver of this box", usual, "127.0.0.1:53", false},
+		{"the uplink's", usual, "192.0.2.1:53", false},
+		{"another port of the gateway", usual, "10.83.0.1:5353", false},
+		{"no address, where another answers", usual, "0.0.0.0:53", false},
+		{"no address, where we answer", home, "0.0.0.0:53", true},
+		{"no address, as IPv6", home, "[::]:53", true},
+		{"loopback, when we listen everywhere", anywhere, "127.0.0.53:53", true},
+		{"another port, when we listen everywhere", anywhere, "127.0.0.1:5353", false},
+		{"the uplink's, when we listen everywhere", anywhere, "192.0.2.1:53", false},
+	} {
+		s := New(tt.cfg, zaptecAnd(t), charger.NewBook(nil, nil), nil)
+		if got := s.asksUs(netip.MustParseAddrPort(tt.at)); got != tt.ours {
+			t.Errorf("%s (%s): ours is %v, want %v", tt.name, tt.at, got, tt.ours)
+		}
 	}
 }
 

@@ -34,6 +34,9 @@ func (s *Server) status(now time.Time) Status {
 	if s.src.Uplink != nil {
 		uplink := s.src.Uplink()
 		uplink.Problem = plainText(uplink.Problem)
+		for i := range uplink.Each {
+			uplink.Each[i].Problem = plainText(uplink.Each[i].Problem)
+		}
 		st.Uplink = &uplink
 	}
 	st.Troubles = troubles(st)

@@ -3,6 +3,7 @@ package status
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"chargegate/pkg/charger"
 	"chargegate/pkg/event"
@@ -59,9 +60,32 @@ func checkUplink(u Uplink) finding {
 		}
 		return fail("Does the router answer, and does the site's firewall let DNS out (UDP and TCP port 53)? Run: resolvectl status. Another server can be written as upstreams under [dns].", "%s", found)
 	case u.Lost > 0:
-		return warn("Names are still answered. If it lasts, remove the dead server where the uplink gets its settings.", "%d of %d DNS servers do not answer", u.Lost, u.Servers)
+		return warn("Names are still answered. If it lasts, remove the dead server where the uplink gets its settings.", "%d of %d DNS servers do not answer%s", u.Lost, u.Servers, eachServer(u.Each))
 	}
-	return pass("%s, and none fails", plural(u.Servers, "server is asked", "servers are asked"))
+	return pass("%s, and none fails%s", plural(u.Servers, "server is asked", "servers are asked"), eachServer(u.Each))
+}
+
+// eachServer says of each DNS server how quickly it answers, or why not.
+func eachServer(servers []DNSServer) string {
+	words := make([]string, len(servers))
+	for i, s := range servers {
+		switch usual := s.Latency.Duration(); {
+		case s.Lost:
+			words[i] = s.Name + " is silent"
+		case usual == 0 && s.Problem == "":
+			words[i] = s.Name + " was not asked yet"
+		case usual == 0:
+			words[i] = s.Name + " has not answered yet"
+		case usual < time.Millisecond:
+			words[i] = s.Name + " answers in less than 1 ms"
+		default:
+			words[i] = fmt.Sprintf("%s answers in %d ms", s.Name, usual.Round(time.Millisecond).Milliseconds())
+		}
+	}
+	if len(words) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(words, ", ")
 }
 
 func checkPool(p PoolUse) finding {

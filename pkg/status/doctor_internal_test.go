@@ -49,6 +49,13 @@ func TestChecks(t *testing.T) {
 		{"the only dns server is silent", checkUplink(Uplink{Servers: 1, Lost: 1, Problem: "1 of 1 DNS servers do not answer"}), Fail, "the only DNS server does not answer"},
 		{"one of two answers", checkUplink(Uplink{Servers: 2, Lost: 1}), Warn, "1 of 2 DNS servers do not answer"},
 		{"all answer", checkUplink(Uplink{Servers: 1}), Pass, "1 server is asked, and none fails"},
+		{"how quickly each answers", checkUplink(Uplink{Servers: 4, Each: []DNSServer{
+			{Name: "192.0.2.1:53", Latency: Seconds(11600 * time.Microsecond)}, {Name: "tls://9.9.9.9:853#dns.quad9.net", Latency: Seconds(80 * time.Microsecond)},
+			{Name: "192.0.2.3:53"}, {Name: "192.0.2.4:53", Problem: "SERVFAIL"}}}), Pass,
+			"4 servers are asked, and none fails: 192.0.2.1:53 answers in 12 ms, tls://9.9.9.9:853#dns.quad9.net answers in less than 1 ms, 192.0.2.3:53 was not asked yet, 192.0.2.4:53 has not answered yet"},
+		{"who is silent", checkUplink(Uplink{Servers: 2, Lost: 1, Each: []DNSServer{
+			{Name: "192.0.2.1:53", Lost: true, Latency: Seconds(time.Second)}, {Name: "192.0.2.2:53", Latency: Seconds(40 * time.Millisecond)}}}), Warn,
+			"1 of 2 DNS servers do not answer: 192.0.2.1:53 is silent, 192.0.2.2:53 answers in 40 ms"},
 		{"a pool with room", checkPool(PoolUse{Size: 32, Used: 12, StrangerSize: 8, StrangerUsed: 1}), Pass, "12 of 32 addresses are taken; strangers have 1 of 8"},
 		{"a pool nearly full", checkPool(PoolUse{Size: 10, Used: 8, StrangerSize: 8}), Warn, "8 of 10 addresses are taken; strangers have 0 of 8"},
 		{"a pool that is full", checkPool(PoolUse{Size: 10, Used: 10, StrangerSize: 8}), Fail, "10 of 10 addresses are taken; strangers have 0 of 8: the next charger gets none"},

@@ -136,6 +136,16 @@ type Uplink struct {
 	Servers int    `json:"servers"`           // DNS servers that are asked
 	Lost    int    `json:"lost"`              // of these, how many do not answer
 	Problem string `json:"problem,omitempty"` // in words, when something is wrong
+	// Each is every server by itself, in the order of the configuration.
+	Each []DNSServer `json:"each,omitempty"`
+}
+
+// A DNSServer is one server that is asked for names.
+type DNSServer struct {
+	Name    string  `json:"name"`              // as the configuration writes it
+	Lost    bool    `json:"lost"`              // it has not answered the last questions
+	Latency Seconds `json:"latency"`           // how long its answers usually take; 0: it has not answered yet
+	Problem string  `json:"problem,omitempty"` // what went wrong last, in words; empty after a good answer
 }
 
 // OK reports whether names can be asked for.

@@ -1,0 +1,116 @@
+package resolver
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"chargegate/pkg/event"
+)
+
+// certificates decides what the certificate of a server must be like. While this
+// box does not know the time, its dates prove nothing: refusing them would keep
+// the names away by which the time is found (F-12). Everything else is checked.
+type certificates struct {
+	synchronised func() bool
+	log          *event.Log
+	roots        *x509.CertPool // nil: the system's
+	// sessions are those that began with a full check. Others are not resumed.
+	sessions tls.ClientSessionCache
+	said     atomic.Bool // in this time without a clock
+}
+
+func newCertificates(synchronised func() bool, log *event.Log) *certificates {
+	if synchronised == nil {
+		synchronised = func() bool { return true }
+	}
+	return &certificates{synchronised: synchronised, log: log, sessions: tls.NewLRUClientSessionCache(8)}
+}
+
+// config returns how to talk with a server now. undated means that the dates are
+// not checked: such a conversation must end when the clock is set.
+func (c *certificates) config(t target) (conf *tls.Config, undated bool) {
+	conf = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.tlsName, RootCAs: c.roots}
+	if c.isSet() {
+		conf.ClientSessionCache = c.sessions
+		return conf, false
+	}
+	conf.InsecureSkipVerify = true // the dates cannot be left out otherwise; the rest follows
+	conf.VerifyConnection = func(s tls.ConnectionState) error {
+		if err := verifyUndated(s.PeerCertificates, t.tlsName, c.roots); err != nil {
+			return err
+		}
+		if !c.said.Swap(true) {
+			c.log.Say(event.ResolverDatesUnchecked, event.F("UPSTREAM", t))
+		}
+		return nil
+	}
+	return conf, true
+}
+
+// outdated reports whether a conversation has to end because the clock has been
+// set since it began.
+func (c *certificates) outdated(undated bool) bool { return c.isSet() && undated }
+
+// isSet reports whether this box knows the time, and ends the time without a clock.
+func (c *certificates) isSet() bool {
+	if !c.synchronised() {
+		return false
+	}
+	if c.said.Load() {
+		c.said.Store(false)
+	}
+	return true
+}
+
+// verifyUndated checks the name and the chain of a certificate as they were at
+// some moment when all of the chain was valid. If there is such a moment, then
+// one of the chain begins or ends at one.
+func verifyUndated(chain []*x509.Certificate, name string, roots *x509.CertPool) error {
+	if len(chain) == 0 {
+		return errors.New("the server shows no certificate")
+	}
+	const maxChain = 8 // far more than anybody sends, and each is tried twice
+	chain = chain[:min(len(chain), maxChain)]
+	opts := x509.VerifyOptions{DNSName: name, Roots: roots, Intermediates: x509.NewCertPool()}
+	for _, c := range chain[1:] {
+		opts.Intermediates.AddCert(c)
+	}
+	var first error
+	for _, c := range chain {
+		for _, at := range []time.Time{c.NotBefore, c.NotAfter} {
+			opts.CurrentTime = at
+			_, err := chain[0].Verify(opts)
+			if err == nil {
+				return nil
+			}
+			// A fault that is not the date's tells more than one that is.
+			if first == nil || isDate(first) && !isDate(err) {
+				first = err
+			}
+		}
+	}
+	return fmt.Errorf("its certificate is refused: %w", first)
+}
+
+func isDate(err error) bool {
+	var bad x509.CertificateInvalidError
+	return errors.As(err, &bad) && bad.Reason == x509.Expired
+}
+
+// inWords says of a certificate whose dates do not fit when it is valid.
+func inWords(err error, now time.Time) error {
+	var bad x509.CertificateInvalidError
+	if !errors.As(err, &bad) || bad.Reason != x509.Expired || bad.Cert == nil {
+		return err
+	}
+	const day = "2006-01-02"
+	word := "ended on " + bad.Cert.NotAfter.UTC().Format(day)
+	if now.Before(bad.Cert.NotBefore) {
+		word = "is valid only from " + bad.Cert.NotBefore.UTC().Format(day)
+	}
+	return fmt.Errorf("its certificate %s, and today is %s: %w", word, now.UTC().Format(day), err)
+}

@@ -79,6 +79,13 @@ func newDaemon(t *testing.T) *daemon {
 		Clock: func() status.Clock {
 			return status.Clock{Synchronised: true, Stratum: 3, RefID: "192.0.2.1", RootDistance: status.Seconds(12 * time.Millisecond)}
 		},
+		TimeSources: func(context.Context) []status.TimeSource {
+			return []status.TimeSource{
+				{Address: "192.0.2.1", Name: "time.example", State: "selected", Stratum: 2, Reach: "377"},
+				{Address: "192.0.2.9", Name: "ntp.example", State: "candidate", Stratum: 2, Reach: "177"},
+				{Address: "2001:db8::123", Name: "time.example", State: "unreachable", Reach: "0"},
+			}
+		},
 		Link: func() status.Link {
 			return status.Link{Interface: "eth0", Known: true, Up: true, Address: netip.MustParseAddr("203.0.113.2")}
 		},

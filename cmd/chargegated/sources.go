@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,7 +16,7 @@ func (h *house) sources(collectors []prometheus.Collector) status.Sources {
 	return status.Sources{
 		Site: h.cfg.Site, Version: buildVersion(), Started: h.began,
 		Book: h.book, List: h.list, Networks: h.networks(),
-		Clock: h.clockNow, Trouble: h.addresses.Trouble, Pools: h.pools, Radios: h.radios, Link: h.link, Uplink: h.uplink,
+		Clock: h.clockNow, TimeSources: h.timeSources, Trouble: h.addresses.Trouble, Pools: h.pools, Radios: h.radios, Link: h.link, Uplink: h.uplink,
 		LookupNetIP: h.names.LookupNetIP,
 		Collectors:  collectors,
 	}
@@ -34,8 +36,25 @@ func (h *house) networks() []status.Network {
 
 func (h *house) clockNow() status.Clock {
 	c := h.clock.Clock()
-	return status.Clock{Synchronised: c.Synchronised, Stratum: c.Stratum, RefID: c.RefID,
+	shown := status.Clock{Synchronised: c.Synchronised, Stratum: c.Stratum, RefID: c.RefID,
 		RootDistance: status.Seconds(c.RootDistance), Offset: status.Seconds(c.Offset), Since: c.Since, Reason: c.Reason}
+	if step := c.LastStep; !step.At.IsZero() {
+		shown.LastStep = &status.Step{At: step.At, By: status.Seconds(step.By)}
+	}
+	return shown
+}
+
+func (h *house) timeSources(ctx context.Context) []status.TimeSource {
+	var out []status.TimeSource
+	for _, t := range h.clock.Sources(ctx) {
+		shown := status.TimeSource{Address: t.Address, Name: t.Name, State: string(t.State), Stratum: t.Stratum, Reach: strconv.FormatUint(uint64(t.Reach), 8)}
+		if t.Heard {
+			age, offset, wrong := status.Seconds(t.Age), status.Seconds(t.Offset), status.Seconds(t.Error)
+			shown.Age, shown.Offset, shown.Error = &age, &offset, &wrong
+		}
+		out = append(out, shown)
+	}
+	return out
 }
 
 func (h *house) pools(now time.Time) []status.PoolUse {

@@ -40,11 +40,18 @@ var (
 		ID: "ntprelay-clock-stepped", Level: Warning,
 		Text:    "the clock jumped by {STEP} while the time was being given",
 		Explain: "Somebody set the clock. No time is given until chronyd has confirmed the new one, so that no answer mixes two clocks.",
-		Advice:  "One jump after a long outage is normal. If it repeats, find out what sets the clock besides chronyd: systemd-timesyncd, a script, a person.",
+		Advice:  "One jump after a long outage is normal. If no time is given some minutes later, run: chronyc makestep. If it repeats, find out what sets the clock besides chronyd: systemd-timesyncd, a script, a person.",
 		Every:   minute,
+	}
+	NTPAskedTooOften = &Kind{
+		ID: "ntprelay-asked-too-often", Level: Warning,
+		Text:    "{CHARGER} asks for the time more often than {RATE} times a second, and is not answered each time",
+		Explain: "A charger asks once when it starts and again after hours. What comes faster than the limit, beyond a first burst of sixteen times that, is not answered; now and then the device is told so in NTP's own way (kiss-o'-death RATE).",
+		Advice:  "If it is no charger, remove it from this network (Z-5). If it is one and it goes on, restart it. The limit is rate under [ntp].",
+		Every:   hour,
 	}
 )
 
 var ntprelayKinds = []*Kind{
-	NTPSynchronised, NTPLost, NTPChronydUnreachable, NTPChronydAnswers, NTPAskedTooEarly, NTPClockSet, NTPClockStepped,
+	NTPSynchronised, NTPLost, NTPChronydUnreachable, NTPChronydAnswers, NTPAskedTooEarly, NTPClockSet, NTPClockStepped, NTPAskedTooOften,
 }

@@ -27,7 +27,12 @@ type Limiter struct {
 // New makes a limiter that lets each device through so many times a second on
 // average, and so many times at once after a rest. Both are at least 1.
 func New(perSecond, burst int) *Limiter {
-	interval := time.Second / time.Duration(max(perSecond, 1))
+	return Every(time.Second/time.Duration(max(perSecond, 1)), burst)
+}
+
+// Every makes a limiter that lets each device through once in an interval on
+// average.
+func Every(interval time.Duration, burst int) *Limiter {
 	return &Limiter{interval: interval, burst: interval * time.Duration(max(burst, 1)-1), until: map[netip.Addr]time.Time{}}
 }
 

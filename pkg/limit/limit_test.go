@@ -63,3 +63,18 @@ func TestMadeUpAddressesCostNoMemoryAndNobodyElse(t *testing.T) {
 		}
 	})
 }
+
+func TestOnceInAnInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, let := Every(8*time.Second, 1), 0
+		for range 80 {
+			if l.Allow(device(1), time.Now()) {
+				let++
+			}
+			time.Sleep(time.Second)
+		}
+		if let != 10 {
+			t.Errorf("%d in 80 s, want 10", let)
+		}
+	})
+}

@@ -15,39 +15,72 @@ import (
 
 const (
 	// exchangeTime is how long chronyd has for an answer.
-	exchangeTime = time.Second
+	exchangeTime = 500 * time.Millisecond
 	// localRefID is what chronyd calls its reference in "local" mode, when it has
 	// no source at all: 127.127.1.1.
 	localRefID = 0x7f7f0101
 )
 
-// askChronyd asks chronyd how right the clock is. Each question has a socket of
-// its own, so that a late answer finds nobody.
-func askChronyd(ctx context.Context, at netip.AddrPort) (reading, error) {
+// A line is a conversation with chronyd's command port. Each has a socket of its
+// own, so that what comes too late finds nobody.
+type line struct {
+	net.Conn
+	client chrony.Client
+}
+
+// callChronyd opens a line that lasts exchangeTime at most, and not longer than
+// ctx. The func closes it.
+func callChronyd(ctx context.Context, at netip.AddrPort) (*line, func(), error) {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "udp", at.String())
 	if err != nil {
-		return reading{}, err
+		return nil, nil, err
 	}
-	defer c.Close()
-	defer context.AfterFunc(ctx, func() { c.Close() })()
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	hangUp := func() { stop(); c.Close() }
 	if err := c.SetDeadline(time.Now().Add(exchangeTime)); err != nil {
+		hangUp()
+		return nil, nil, err
+	}
+	return &line{Conn: c, client: chrony.Client{Connection: c, Sequence: rand.Uint32()}}, hangUp, nil
+}
+
+// askChronyd asks chronyd how right the clock is.
+func askChronyd(ctx context.Context, at netip.AddrPort) (reading, error) {
+	l, hangUp, err := callChronyd(ctx, at)
+	if err != nil {
 		return reading{}, err
 	}
-	client := chrony.Client{Connection: c, Sequence: rand.Uint32()}
-	answer, err := client.Communicate(chrony.NewTrackingPacket())
-	if op := (*net.OpError)(nil); errors.As(err, &op) {
-		err = op.Err // the rest repeats what follows
-	}
+	defer hangUp()
+	now := time.Now() // the answer is of this moment or a later one, and so not too young
+	answer, err := l.ask(chrony.NewTrackingPacket())
 	if err != nil {
 		return reading{}, fmt.Errorf("asking chronyd at %s: %w", at, err)
 	}
-	now := time.Now()
 	t, ok := answer.(*chrony.ReplyTracking)
-	if !ok || t.Sequence != client.Sequence {
-		return reading{}, errors.New("asking chronyd: its answer belongs to another question")
+	if !ok || !l.fits(t.ReplyHead) {
+		return reading{}, errAnother
 	}
 	return fromTracking(t.Tracking, now), nil
+}
+
+// errAnother is what an answer is that was not asked for.
+var errAnother = errors.New("asking chronyd: its answer belongs to another question")
+
+// ask asks one thing. Whether the answer fits is to be looked at by fits.
+func (l *line) ask(q chrony.RequestPacket) (chrony.ResponsePacket, error) {
+	answer, err := l.client.Communicate(q)
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		err = op.Err // the rest repeats what is known
+	}
+	return answer, err
+}
+
+// fits reports whether an answer belongs to the last question: the library does
+// not compare the numbers.
+func (l *line) fits(h chrony.ReplyHead) bool {
+	const version, reply = 6, 2 // candm.h: PROTO_VERSION_NUMBER, PKT_TYPE_CMD_REPLY
+	return h.Version == version && h.PKTType == reply && h.Sequence == l.client.Sequence
 }
 
 // fromTracking turns chronyd's report into a reading. What chronyd is still
@@ -65,6 +98,7 @@ func fromTracking(t chrony.Tracking, now time.Time) reading {
 		dispersion: duration(t.RootDispersion + math.Abs(t.CurrentCorrection)),
 		growth:     (math.Abs(t.SkewPPM) + math.Abs(t.ResidFreqPPM) + 1) * 1e-6,
 		offset:     duration(t.CurrentCorrection),
+		corrected:  -duration(t.LastOffset),
 		local:      t.RefID == localRefID,
 	}
 }

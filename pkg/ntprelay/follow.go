@@ -8,16 +8,19 @@ import (
 )
 
 const (
-	// everyServing is the time between readings while time is given, everyWaiting
+	// everyServing is the time between readings while time is given (see unheard for
+	// why it is not longer), everyWaiting
 	// while none is because the clock is not right yet (a charger that asks a
 	// moment too early asks again only after 15 s), and everyFailing while there
 	// are no readings to be had.
-	everyServing = 8 * time.Second
+	everyServing = 500 * time.Millisecond
 	everyWaiting = 250 * time.Millisecond
 	everyFailing = 2 * time.Second
 	// settle is how long after a step nothing is read: longer than any request
 	// can wait (maxWait), so that those from before the step are gone.
 	settle = maxWait + 100*time.Millisecond
+	// lasting is how long the time must be known when its giving begins.
+	lasting = 8 * time.Second
 	// patience is how many readings in a row may fail before nothing is known of
 	// the clock any more.
 	patience = 3
@@ -27,9 +30,10 @@ const (
 type follower struct {
 	s       *Server
 	fails   int
-	said    bool      // that chronyd does not answer
-	stepped bool      // the clock was set and nobody has confirmed it since
-	before  time.Time // reference time of the last reading before that
+	said    bool          // that chronyd does not answer
+	stepped bool          // the clock was set and nobody has confirmed it since
+	by      time.Duration // by how much, the last time
+	first   time.Time     // reference time of the first reading since; zero: there was none
 }
 
 // follow asks how right the clock is, again and again, until ctx is done.
@@ -85,22 +89,20 @@ func (f *follower) lookForStep() time.Duration {
 	if step == 0 {
 		return 0
 	}
-	f.stepped, f.before = true, st.read.refTime
+	f.stepped, f.by, f.first = true, step, time.Time{}
 	next := &state{read: st.read, limit: st.limit, drift: drift, since: st.since, reason: st.reason}
 	kind := event.NTPClockSet
 	if st.reason == "" {
 		next.reason, kind = unconfirmed, event.NTPClockStepped
 	}
 	f.s.count.steps.Add(1)
+	f.s.stepped.Store(&Step{At: now, By: step})
 	f.s.log.Say(kind, event.F("STEP", step))
 	f.change(next, now)
 	return settle
 }
 
-// take judges a reading and goes by it. After a step the clock counts as wrong
-// until its discipline has heard of its source again, because a clock that
-// somebody else has set is reported as right until then. The kernel needs no
-// such care: it forgets what it knew when its clock is set.
+// take judges a reading and goes by it.
 func (f *follower) take(r reading) {
 	now := time.Now()
 	limit := f.s.cfg.MaxDistance
@@ -108,36 +110,57 @@ func (f *follower) take(r reading) {
 		limit = r.limit
 	}
 	st := f.s.now.Load()
+	r.dispersion += r.overshoot(&st.read)
 	until := now
 	if st.reason != "" {
 		// After its first few samples chronyd is sure of the time and not at all of
-		// the clock's speed: begin only what lasts until the next reading.
-		until = now.Add(everyServing)
+		// the clock's speed: begin only what lasts.
+		until = now.Add(lasting)
 	}
 	reason := judge(r, limit, until)
-	if f.stepped && r.limit == 0 && r.refTime.Sub(f.before).Abs() < stepSize {
+	if f.stepped && !f.confirmed(r) {
 		reason = unconfirmed
-	} else {
-		f.stepped = false
 	}
 	f.change(&state{read: r, limit: limit, drift: st.drift, reason: reason, since: st.since}, now)
 }
 
-// failed notes that a reading could not be taken. The state only ages, until
-// patience is at its end.
+// confirmed reports whether whoever corrects the clock knows that it was set,
+// because a clock that somebody else has set is reported as right until then. It
+// knows if the last step was its own, or if it has heard of its source since: more
+// than once, as nobody can tell whether the first time was just before the step.
+// The kernel needs no such care: it forgets what it knew when its clock is set.
+func (f *follower) confirmed(r reading) bool {
+	switch {
+	case r.limit > 0, r.made(f.by):
+	case f.first.IsZero():
+		f.first = r.refTime
+		return false
+	case r.refTime.Sub(f.first).Abs() < stepSize:
+		return false
+	}
+	f.stepped, f.by = false, 0
+	return true
+}
+
+// failed notes that a reading could not be taken. The last one ages, and faster
+// than while somebody cared for the clock, until patience is at its end.
 func (f *follower) failed(err error) {
 	f.s.count.pollsFailed.Add(1)
-	if f.fails++; f.fails < patience {
+	st := f.s.now.Load()
+	next := &state{read: st.read, limit: st.limit, drift: st.drift, since: st.since, reason: st.reason}
+	switch f.fails++; {
+	case f.fails == 1:
+		next.read = st.read.unheard()
+	case f.fails < patience:
 		return
+	default:
+		next.reason = unheard(f.s.cfg.Source, err)
 	}
-	now := time.Now()
-	if !f.said {
+	if f.fails >= patience && !f.said {
 		f.said = true
 		f.s.log.Say(event.NTPChronydUnreachable, event.Err(err))
 	}
-	st := f.s.now.Load()
-	f.change(&state{read: st.read, limit: st.limit, drift: st.drift, since: st.since,
-		reason: unheard(f.s.cfg.Source, err)}, now)
+	f.change(next, time.Now())
 }
 
 func (f *follower) answered() {

@@ -46,7 +46,7 @@ func fromKernel(maxError int64, status int32, now time.Time) reading {
 	}
 	switch {
 	case bound >= kernelLimit:
-		r.leap = 3
+		r.leap = alarm
 	case status&unix.STA_INS != 0:
 		r.leap = 1
 	case status&unix.STA_DEL != 0:

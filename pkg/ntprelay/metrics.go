@@ -9,8 +9,8 @@ import (
 
 // counters are what the room counts. All are safe for concurrent use.
 type counters struct {
-	answered, invalid, early, late, unsent, panics atomic.Uint64
-	polls, pollsFailed, steps                      atomic.Uint64
+	answered, invalid, early, late, limited, unsent, panics atomic.Uint64
+	kissed, polls, pollsFailed, steps                       atomic.Uint64
 }
 
 // A metric is one line of the page that a scrape gets.
@@ -36,8 +36,10 @@ func (s *Server) metrics() []metric {
 	counter(requests, &c.invalid, "invalid")
 	counter(requests, &c.early, "unsynchronised")
 	counter(requests, &c.late, "late")
+	counter(requests, &c.limited, "too_often")
 	counter(requests, &c.unsent, "unsent")
 	counter(requests, &c.panics, "panic")
+	counter(desc("kisses_total", "How often somebody was told that it asks too often (kiss-o'-death RATE)."), &c.kissed)
 	readings := desc("readings_total", "Readings of how right the clock is, by result.", "result")
 	counter(readings, &c.polls, "answered")
 	counter(readings, &c.pollsFailed, "failed")

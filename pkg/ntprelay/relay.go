@@ -8,6 +8,29 @@
 // there is silence: a charger believes whatever it is told (F-4), and a charger
 // with a wrong clock cannot log in to the portal (Z-11).
 //
+// Whether the clock is right is chronyd's word, and not ours:
+//
+//   - After a boot there is silence until chronyd, or the kernel, says that the
+//     clock is synchronised.
+//   - While chronyd runs and hears nothing of its sources, it goes on saying how
+//     wrong the clock can be by now. The time is given until that passes
+//     Config.MaxDistance: this is the holdover.
+//   - A chronyd that says that it does not know (leap 3, stratum 0), goes by
+//     nothing but this machine's clock, or says what cannot be, is believed in
+//     that at once. One that was restarted says so for some seconds, too; nothing
+//     tells the two apart, and a charger that is not answered asks again.
+//   - A chronyd that is gone, or is too slow, leaves a clock that nobody looks
+//     after, and perhaps a correction that nobody stops. Its last word counts for
+//     the few seconds that a restart takes, and the possible error grows faster
+//     meanwhile; then there is silence until it is back.
+//   - Whoever sets the clock is noticed with the next request, because the wall
+//     clock and the monotonic clock then part. Nothing is answered until chronyd
+//     has heard of its sources again, and no answer has one stamp from before and
+//     one from after. A clock that is a year wrong is given to nobody.
+//
+// Each beginning and end of the giving of time is an event. Every answer tells
+// how wrong it can be (root delay and root dispersion), and is not more wrong.
+//
 // Malformed requests, other modes (6 and 7 above all) and everything else that
 // is not a client's request get silence too, and no answer is longer than its
 // request. What it leaves to others: the firewall brings every request here
@@ -28,6 +51,7 @@ import (
 
 	"chargegate/pkg/charger"
 	"chargegate/pkg/event"
+	"chargegate/pkg/limit"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,6 +72,12 @@ type Server struct {
 	now   atomic.Pointer[state]
 	again chan struct{} // asks for a reading soon
 
+	stepped atomic.Pointer[Step] // the last one; nil: none was seen
+	sources sources
+
+	limit  *limit.Limiter // what each device may ask
+	kisses *limit.Limiter // how often it is told that it asks too much
+
 	mu   sync.Mutex
 	held []*net.UDPConn
 }
@@ -60,10 +90,15 @@ func New(cfg Config, book *charger.Book, log *event.Log) *Server {
 	if !cfg.Chronyd.IsValid() {
 		cfg.Chronyd = netip.MustParseAddrPort("127.0.0.1:323")
 	}
-	s := &Server{cfg: cfg, book: book, log: log, look: lookFrom(time.Now()), again: make(chan struct{}, 1)}
+	if cfg.Rate == 0 {
+		cfg.Rate = DefaultRate
+	}
+	s := &Server{cfg: cfg, book: book, log: log, look: lookFrom(time.Now()), again: make(chan struct{}, 1),
+		limit: limit.New(cfg.Rate, burst*cfg.Rate), kisses: limit.Every(everyKiss, 1)}
 	s.watch = func(ctx context.Context) (reading, error) { return askChronyd(ctx, cfg.Chronyd) }
+	s.sources.ask = func(ctx context.Context) ([]Source, error) { return askSources(ctx, cfg.Chronyd) }
 	if cfg.Source == Kernel {
-		s.watch = askKernel
+		s.watch, s.sources.ask = askKernel, nil
 	}
 	s.now.Store(&state{reason: "the clock has not been asked about yet", since: time.Now()})
 	return s
@@ -97,11 +132,26 @@ func (s *Server) Listen() error {
 	return nil
 }
 
-// prepare lets a socket have an address that does not exist yet, and asks the
-// kernel to stamp what arrives.
+const (
+	// askBuffer is how many bytes of requests the kernel shall keep for us: those
+	// of a large garage that comes back at once (F-1). A request that waits longer
+	// than maxWait is not answered anyway.
+	askBuffer = 1 << 20
+	// burst is how many seconds' worth of its rate a device may ask at once.
+	burst = 16
+	// everyKiss is the time between two hints to a device that it asks too often.
+	everyKiss = 8 * time.Second
+)
+
+// prepare lets a socket have an address that does not exist yet, asks the kernel
+// to stamp what arrives, and for a buffer. Where it may not have that, a smaller
+// one does: whoever is not heard asks again.
 func prepare(_, _ string, c syscall.RawConn) error {
 	var err error
 	if e := c.Control(func(fd uintptr) {
+		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, askBuffer) != nil {
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, askBuffer)
+		}
 		err = errors.Join(
 			unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_FREEBIND, 1),
 			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1))
@@ -175,6 +225,15 @@ type Clock struct {
 	Offset time.Duration
 	Since  time.Time // when Synchronised last changed
 	Reason string    // why no time is given; empty when it is
+	// LastStep is the last time that the clock was set since the relay began, and
+	// zero if it was not.
+	LastStep Step
+}
+
+// A Step is that somebody set the clock: chronyd after a start, as a rule.
+type Step struct {
+	At time.Time     // when it was noticed, on the new clock
+	By time.Duration // positive: forward
 }
 
 // Clock returns how well the time is known now.
@@ -185,6 +244,9 @@ func (s *Server) Clock() Clock {
 	if !st.read.at.IsZero() {
 		c.Stratum, c.RefID, c.Offset = int(st.read.stratum), st.read.reference, st.read.offset
 		c.RootDistance = st.read.distance(now)
+	}
+	if step := s.stepped.Load(); step != nil {
+		c.LastStep = *step
 	}
 	return c
 }

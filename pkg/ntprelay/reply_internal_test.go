@@ -3,11 +3,14 @@ package ntprelay
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
+	"slices"
 	"testing"
 	"time"
 
 	ntp "github.com/facebook/time/ntp/protocol"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // noon is a moment whose NTP form is easy to check: it carries a monotonic clock
@@ -23,6 +26,15 @@ func goodReading(at time.Time) reading {
 
 func goodState(at time.Time) *state { return &state{read: goodReading(at), limit: time.Second} }
 
+// answered is reply with the answer's bytes, nil for silence.
+func answered(q []byte, rx, tx time.Time, precision int8, st *state) ([]byte, bool) {
+	var out [ntp.PacketSizeBytes]byte
+	if !reply(&out, q, rx, tx, precision, st) {
+		return nil, false
+	}
+	return out[:], true
+}
+
 // request is what lwIP's SNTP client sends: version 4, mode 3, and a transmit
 // time that only it understands.
 func request() []byte {
@@ -37,7 +49,7 @@ func TestReplyCarriesChronydsOwnFields(t *testing.T) {
 	q := request()
 	q[2] = 6
 	rx, tx := noon.Add(-50*time.Microsecond), noon
-	out, ok := reply(q, rx, tx, -24, goodState(noon.Add(-10*time.Second)))
+	out, ok := answered(q, rx, tx, -24, goodState(noon.Add(-10*time.Second)))
 	if !ok {
 		t.Fatal("silence")
 	}
@@ -48,7 +60,7 @@ func TestReplyCarriesChronydsOwnFields(t *testing.T) {
 	want := &ntp.Packet{
 		Settings: 0x24, Stratum: 3, Poll: 6, Precision: -24,
 		RootDelay:      1311, // 20 ms · 65536, rounded up
-		RootDispersion: 329,  // 5 ms + 10 s · 2 ppm
+		RootDispersion: 330,  // 5 ms + 10 s · 2 ppm + 50 µs · 4 %
 		ReferenceID:    0xc0000201,
 		OrigTimeSec:    0x01234567, OrigTimeFrac: 0x89abcdef,
 	}
@@ -66,7 +78,7 @@ func TestReplyCarriesChronydsOwnFields(t *testing.T) {
 func TestReplyWorksAfter2036(t *testing.T) {
 	t.Parallel()
 	later := time.Date(2040, 1, 1, 0, 0, 0, 0, time.UTC)
-	out, ok := reply(request(), later, later, -20, goodState(later))
+	out, ok := answered(request(), later, later, -20, goodState(later))
 	if !ok {
 		t.Fatal("silence")
 	}
@@ -85,7 +97,7 @@ func TestReplyEchoesVersionAndLeap(t *testing.T) {
 			q[0] = 2<<6 | version<<3 | 3 // the client's own leap state is its own
 			st := goodState(noon)
 			st.read.leap = leap
-			out, ok := reply(q, noon, noon, -20, st)
+			out, ok := answered(q, noon, noon, -20, st)
 			if want := leap<<6 | version<<3 | 4; !ok || out[0] != want {
 				t.Errorf("version %d, leap %d: first byte %#x, want %#x", version, leap, out[:1], want)
 			}
@@ -131,7 +143,7 @@ func TestSilence(t *testing.T) {
 			if tt.st == nil {
 				tt.st = goodState(noon)
 			}
-			if out, ok := reply(tt.q, tt.rx, noon, -20, tt.st); ok {
+			if out, ok := answered(tt.q, tt.rx, noon, -20, tt.st); ok {
 				t.Errorf("answered %x", out)
 			}
 		})
@@ -142,7 +154,7 @@ func TestOddTrailersAreNotParsed(t *testing.T) {
 	t.Parallel()
 	for _, trailer := range []int{1, 3, 4, 20, 24, 500} {
 		q := append(request(), bytes.Repeat([]byte{0xff}, trailer)...)
-		if out, ok := reply(q, noon, noon, -20, goodState(noon)); !ok || len(out) != 48 {
+		if out, ok := answered(q, noon, noon, -20, goodState(noon)); !ok || len(out) != 48 {
 			t.Errorf("%d bytes after the header: answered %v with %d bytes, want 48", trailer, ok, len(out))
 		}
 	}
@@ -171,34 +183,192 @@ func TestPrecisionIsThatOfARealClock(t *testing.T) {
 	}
 }
 
-func FuzzReply(f *testing.F) {
-	f.Add(request(), int64(0), uint8(0), uint8(3))
-	f.Add(append(request(), 1, 2, 3), int64(time.Second), uint8(3), uint8(0))
-	f.Add([]byte{0x16, 2, 0, 1}, int64(-1), uint8(1), uint8(15))
-	f.Fuzz(func(t *testing.T, q []byte, wait int64, leap, stratum uint8) {
-		r := goodReading(noon)
-		r.leap, r.stratum = leap, stratum
-		st := &state{read: r, limit: time.Second, reason: judge(r, time.Second, noon)}
-		out, ok := reply(q, noon.Add(-time.Duration(wait)), noon, -20, st)
-		if !ok {
-			return
+// oracle is the same answer made by the library that we parse with.
+func oracle(t *testing.T, q []byte, rx, tx time.Time, precision int8, st *state) []byte {
+	t.Helper()
+	var in ntp.Packet
+	if err := in.UnmarshalBinary(q[:48]); err != nil {
+		t.Fatal(err)
+	}
+	p := ntp.Packet{
+		Settings: st.read.leap<<6 | in.Settings&0x38 | 4, Stratum: st.read.stratum, Poll: in.Poll, Precision: precision,
+		RootDelay: short(st.read.rootDelay), RootDispersion: short(st.read.rootDispersion(tx) + slewed(rx, tx)), ReferenceID: st.read.refID,
+		OrigTimeSec: in.TxTimeSec, OrigTimeFrac: in.TxTimeFrac,
+	}
+	p.RefTimeSec, p.RefTimeFrac = ntp.Time(st.read.refTime)
+	p.RxTimeSec, p.RxTimeFrac = ntp.Time(rx)
+	p.TxTimeSec, p.TxTimeFrac = ntp.Time(tx)
+	out, err := p.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// What is true of every answer, whatever was asked.
+func checkAnswer(t *testing.T, q, out []byte) {
+	t.Helper()
+	switch {
+	case len(out) != 48 || len(out) > len(q):
+		t.Fatalf("%d bytes in, %d bytes out", len(q), len(out))
+	case out[0]&7 != 4 || out[0]>>3&7 != q[0]>>3&7:
+		t.Fatalf("asked with %#x, answered with %#x", q[0], out[0])
+	case !bytes.Equal(out[24:32], q[40:48]):
+		t.Fatalf("origin %x is not the client's %x", out[24:32], q[40:48])
+	case out[1] > 15 || (out[1] == 0) != (out[0]>>6 == 3):
+		t.Fatalf("stratum %d with leap %d", out[1], out[0]>>6)
+	}
+	if out[1] == 0 {
+		if string(out[12:16]) != "RATE" {
+			t.Fatalf("stratum 0 with the code %q", out[12:16])
 		}
-		p, err := ntp.BytesToPacket(out)
-		switch {
-		case err != nil:
-			t.Fatalf("the answer does not parse: %v", err)
-		case len(out) > len(q) || len(out) != 48:
-			t.Fatalf("%d bytes in, %d bytes out", len(q), len(out))
-		case p.Settings&7 != 4 || p.Settings>>6 == 3 || p.Stratum == 0 || p.Stratum > 15:
-			t.Fatalf("an answer with settings %#x and stratum %d", p.Settings, p.Stratum)
-		case !bytes.Equal(out[24:32], q[40:48]):
-			t.Fatalf("origin %x is not the client's %x", out[24:32], q[40:48])
+		if nothing := make([]byte, 8); !bytes.Equal(out[16:24], nothing) || !bytes.Equal(out[32:40], nothing) || !bytes.Equal(out[40:], nothing) {
+			t.Fatalf("a kiss that tells a time: %x", out)
+		}
+	}
+}
+
+func FuzzReply(f *testing.F) {
+	f.Add(request(), int64(0), uint8(0), uint8(3), int64(0), int64(0), 1e-6)
+	f.Add(append(request(), 1, 2, 3), int64(time.Second), uint8(3), uint8(0), int64(1e9), int64(5e8), 0.5)
+	f.Add([]byte{0x16, 2, 0, 1}, int64(-1), uint8(1), uint8(15), int64(-1), int64(1<<62), -1.0)
+	f.Add(bytes.Repeat([]byte{0x1b}, 68), int64(50_000), uint8(2), uint8(1), int64(20e6), int64(5e6), math.Inf(1))
+	f.Fuzz(func(t *testing.T, q []byte, wait int64, leap, stratum uint8, delay, dispersion int64, growth float64) {
+		r := goodReading(noon.Add(-8 * time.Second))
+		r.leap, r.stratum, r.growth = leap, stratum, growth
+		r.rootDelay, r.dispersion = time.Duration(delay), time.Duration(dispersion)
+		st := &state{read: r, limit: time.Second, reason: judge(r, time.Second, r.at)}
+		rx := noon.Add(-time.Duration(wait))
+		out, ok := answered(q, rx, noon, -20, st)
+		if ok != (isRequest(q) && st.silence(noon) == "" && oneClock(rx, noon)) {
+			t.Fatalf("answered: %v", ok)
+		}
+		if ok {
+			checkAnswer(t, q, out)
+			if r.distance(noon) > time.Second || r.distance(noon) < 0 {
+				t.Fatalf("the time is given with a distance of %v", r.distance(noon))
+			}
+			if diff := cmp.Diff(oracle(t, q, rx, noon, -20, st), out); diff != "" {
+				t.Fatalf("the library says (-) otherwise (+):\n%s", diff)
+			}
+		}
+		if isRequest(q) {
+			var k [48]byte
+			kiss(&k, q, -20)
+			checkAnswer(t, q, k[:])
 		}
 	})
 }
 
+func TestKiss(t *testing.T) {
+	t.Parallel()
+	for poll, want := range map[int8]int8{-128: 6, 0: 6, 5: 6, 6: 7, 10: 11, 16: 17, 17: 17, 127: 17} {
+		q := request()
+		q[2] = byte(poll)
+		out := [48]byte(bytes.Repeat([]byte{0xff}, 48)) // an older answer
+		kiss(&out, q, -20)
+		checkAnswer(t, q, out[:])
+		if got := int8(out[2]); got != want {
+			t.Errorf("poll %d becomes %d, want %d", poll, got, want)
+		}
+		if !bytes.Equal(out[4:12], make([]byte, 8)) {
+			t.Errorf("root delay and dispersion are %x", out[4:12])
+		}
+	}
+}
+
+// control is what the kernel writes before what it says.
+func control(level, kind uint32, said ...uint64) []byte {
+	var b []byte
+	e := binary.NativeEndian
+	word := func(n uint64) {
+		if wordSize == 8 {
+			b = e.AppendUint64(b, n)
+		} else {
+			b = e.AppendUint32(b, uint32(n))
+		}
+	}
+	word(uint64(wordSize + 8 + wordSize*len(said)))
+	b = e.AppendUint32(e.AppendUint32(b, level), kind)
+	for _, s := range said {
+		word(s)
+	}
+	return b
+}
+
+func TestArrival(t *testing.T) {
+	t.Parallel()
+	stamp := control(unix.SOL_SOCKET, unix.SCM_TIMESTAMPNS, 1_795_262_400, 500_000_000)
+	other := control(unix.IPPROTO_IP, unix.IP_TTL, 64)
+	short := bytes.Clone(stamp)
+	short[0]-- // one byte less than a timespec
+	tests := []struct {
+		name    string
+		control []byte
+		ok      bool
+	}{
+		{"the stamp", stamp, true},
+		{"behind another message", slices.Concat(other, stamp), true},
+		{"before another message", slices.Concat(stamp, other), true},
+		{"nothing", nil, false},
+		{"another message", other, false},
+		{"cut short", stamp[:len(stamp)-1], false},
+		{"of another length", short, false},
+		{"a length of nothing", make([]byte, 64), false},
+		{"a length beyond everything", bytes.Repeat([]byte{0xff}, 64), false},
+	}
+	for _, tt := range tests {
+		got, ok := arrival(tt.control)
+		if ok != tt.ok || ok && !got.Equal(noon) {
+			t.Errorf("%s: %v, %v", tt.name, got, ok)
+		}
+	}
+	for _, b := range [][]byte{ // both kinds of machine
+		{0xc0, 0x87, 0x01, 0x6b, 0, 0x65, 0xcd, 0x1d},
+		{0xc0, 0x87, 0x01, 0x6b, 0, 0, 0, 0, 0, 0x65, 0xcd, 0x1d, 0, 0, 0, 0},
+	} {
+		if got, ok := timespec(b); !ok || !got.Equal(noon) {
+			t.Errorf("%d bytes: %v, %v", len(b), got, ok)
+		}
+	}
+}
+
+// The library's parser allocates; ours does not, and reads the same.
 func FuzzArrival(f *testing.F) {
 	f.Add([]byte{})
+	f.Add(control(unix.SOL_SOCKET, unix.SCM_TIMESTAMPNS, 1, 2))
+	f.Add(slices.Concat(control(unix.IPPROTO_IP, unix.IP_TTL, 64), control(unix.SOL_SOCKET, unix.SCM_TIMESTAMPNS, 1, 2)))
 	f.Add(bytes.Repeat([]byte{0x20, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 35, 0, 0, 0}, 2))
-	f.Fuzz(func(_ *testing.T, oob []byte) { arrival(oob) })
+	f.Fuzz(func(t *testing.T, oob []byte) {
+		at, ok := arrival(oob)
+		messages, err := unix.ParseSocketControlMessage(oob)
+		if err != nil {
+			return // ours may have found the stamp before what is spoiled
+		}
+		i := slices.IndexFunc(messages, func(m unix.SocketControlMessage) bool {
+			return m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS
+		})
+		var want time.Time
+		found := false
+		if i >= 0 {
+			want, found = timespec(messages[i].Data)
+		}
+		if ok != found || !at.Equal(want) {
+			t.Fatalf("%x: %v, %v; the library reads %v, %v", oob, at, ok, want, found)
+		}
+	})
+}
+
+func TestAnAnswerAllocatesNothing(t *testing.T) {
+	q, st, stamp := request(), goodState(noon), control(unix.SOL_SOCKET, unix.SCM_TIMESTAMPNS, 1_795_262_400, 500_000_000)
+	var out [48]byte
+	if n := testing.AllocsPerRun(100, func() {
+		rx, ok := arrival(stamp)
+		if !ok || !reply(&out, q, rx, noon, -20, st) {
+			t.Fatal("silence")
+		}
+		kiss(&out, q, -20)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
 }

@@ -28,6 +28,12 @@ func TestJudge(t *testing.T) {
 		{"distance at the limit", func(r *reading) { r.rootDelay, r.dispersion = time.Second, 500*time.Millisecond }, ""},
 		{"distance above the limit", func(r *reading) { r.rootDelay, r.dispersion = time.Second, 501*time.Millisecond },
 			"the clock may be wrong by 1.001s, the limit is 1s"},
+		{"corrected in the future", func(r *reading) { r.refTime = r.at.Add(2 * time.Second) }, "what was said of the clock makes no sense"},
+		{"corrected in the future, by the clock as it will be", func(r *reading) { r.refTime, r.offset = r.at.Add(2*time.Second), 2*time.Second }, ""},
+		{"corrected a month ago, and right to the millisecond", func(r *reading) { r.refTime = r.at.AddDate(0, -1, 0) }, "the clock was corrected too long ago"},
+		{"a growth without bounds", func(r *reading) { r.growth = math.Inf(1) }, "what was said of the clock makes no sense"},
+		{"a growth that is no number", func(r *reading) { r.growth = math.NaN() }, "what was said of the clock makes no sense"},
+		{"a negative growth", func(r *reading) { r.growth = -1e-6 }, "what was said of the clock makes no sense"},
 		{"a negative delay that would hide a dispersion", func(r *reading) { r.rootDelay, r.dispersion = -time.Hour, time.Minute },
 			"what was said of the clock makes no sense"},
 	}
@@ -37,6 +43,73 @@ func TestJudge(t *testing.T) {
 		if got := judge(r, time.Second, noon); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
+	}
+}
+
+func TestChronydsOwnStepIsKnown(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name            string
+		corrected, left time.Duration
+		step            time.Duration
+		want            bool
+	}{
+		{"its own", 5 * time.Second, 0, 5*time.Second + 3*time.Microsecond, true},
+		{"its own, of fifty years, of which a number of 24 bits tells a minute", 50 * 365 * 24 * time.Hour, 0, 50*365*24*time.Hour + time.Minute, true},
+		{"the other way", 5 * time.Second, 0, -5 * time.Second, false},
+		{"somebody else's", 20 * time.Microsecond, 0, 5 * time.Second, false},
+		{"its own and somebody else's", 5 * time.Second, 0, 5*time.Second + time.Millisecond, false},
+		{"nobody steps so little", 50 * time.Millisecond, 0, 50 * time.Millisecond, false},
+		{"it is being slewed, so the step was not for that", 5 * time.Second, 4 * time.Second, 5 * time.Second, false},
+	}
+	for _, tt := range tests {
+		r := goodReading(noon)
+		r.corrected, r.offset = tt.corrected, tt.left
+		if got := r.made(tt.step); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+}
+
+func TestCorrectionUnderWay(t *testing.T) {
+	t.Parallel()
+	at := func(after, left time.Duration) *reading {
+		r := goodReading(noon.Add(after))
+		r.offset = left
+		return &r
+	}
+	tests := []struct {
+		name          string
+		before, after *reading
+		want          time.Duration
+	}{
+		{"nothing to correct", at(0, 0), at(500*time.Millisecond, 0), 0},
+		{"ended", at(0, time.Millisecond), at(500*time.Millisecond, 0), 0},
+		{"under way", at(0, 3*time.Millisecond), at(500*time.Millisecond, 2*time.Millisecond), 2 * time.Millisecond},
+		{"the other way", at(0, -3*time.Millisecond), at(500*time.Millisecond, -2*time.Millisecond), 2 * time.Millisecond},
+		{"as fast as chronyd can", at(0, 5*time.Second), at(500*time.Millisecond, 4*time.Second), 83400 * time.Microsecond},
+		{"the first reading of all", &reading{}, at(0, time.Second), 0},
+		{"the reading before is old", at(0, 3*time.Millisecond), at(time.Minute, 2*time.Millisecond), time.Millisecond},
+	}
+	for _, tt := range tests {
+		if got := tt.after.overshoot(tt.before).Round(time.Microsecond); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestNobodyCaresForTheClock(t *testing.T) {
+	t.Parallel()
+	r := goodReading(noon) // within 15 ms
+	for after, want := range map[time.Duration]time.Duration{0: 15 * time.Millisecond, time.Second: 45500 * time.Microsecond, 10 * time.Second: 320 * time.Millisecond} {
+		u := r.unheard()
+		if got := u.distance(noon.Add(after)).Round(time.Microsecond); got != want {
+			t.Errorf("after %v: %v, want %v", after, got, want)
+		}
+	}
+	r.dispersion = 300 * time.Millisecond
+	if u := r.unheard(); u.growth != fastestSlew+tolerance {
+		t.Errorf("growth %v", u.growth)
 	}
 }
 
@@ -60,11 +133,11 @@ func TestFromTracking(t *testing.T) {
 	t.Parallel()
 	got := fromTracking(chrony.Tracking{
 		RefID: 0xc0000201, IPAddr: net.IPv4(192, 0, 2, 1), Stratum: 3, LeapStatus: 1, RefTime: noon.Add(-time.Minute),
-		CurrentCorrection: -0.002, FreqPPM: 12, ResidFreqPPM: -0.5, SkewPPM: 1.5, RootDelay: 0.02, RootDispersion: 0.005,
+		CurrentCorrection: -0.002, LastOffset: -5, FreqPPM: 12, ResidFreqPPM: -0.5, SkewPPM: 1.5, RootDelay: 0.02, RootDispersion: 0.005,
 	}, noon)
 	want := reading{
 		at: noon, leap: 1, stratum: 3, refID: 0xc0000201, reference: "192.0.2.1", refTime: noon.Add(-time.Minute),
-		rootDelay: 20 * time.Millisecond, dispersion: 7 * time.Millisecond, growth: 3e-6, offset: -2 * time.Millisecond,
+		rootDelay: 20 * time.Millisecond, dispersion: 7 * time.Millisecond, growth: 3e-6, offset: -2 * time.Millisecond, corrected: 5 * time.Second,
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(reading{})); diff != "" {
 		t.Errorf("reading (-want +got):\n%s", diff)

@@ -144,13 +144,16 @@ func TestChronyReadsItsFile(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, line := range []string{"port 0", "cmdport 323", "bindcmdaddress 127.0.0.1", "rtcsync", "makestep 1 3"} {
+	for _, line := range []string{"port 0", "cmdport 323", "bindcmdaddress 127.0.0.1", "rtcsync", "makestep 1 3", "authselectmode ignore", "nocerttimecheck 1"} {
 		if !strings.Contains(string(out), line+"\n") {
 			t.Errorf("no line %q in:\n%s", line, out)
 		}
 	}
 	if n := len(regexp.MustCompile(`(?m)^(pool|server) `).FindAll(out, -1)); n < 3 {
 		t.Errorf("%d sources", n)
+	}
+	if n := len(regexp.MustCompile(`(?m)^server .* nts trust$`).FindAll(out, -1)); n < 2 {
+		t.Errorf("%d sources that prove who they are", n)
 	}
 }
 

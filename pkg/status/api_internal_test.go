@@ -94,6 +94,7 @@ func TestStatus(t *testing.T) {
 	h.src.Clock = func() Clock {
 		return Clock{Synchronised: true, Stratum: 3, RefID: "192.0.2.1", RootDistance: Seconds(12 * time.Millisecond)}
 	}
+	h.src.TimeSources = func(context.Context) []TimeSource { return clockWith("selected 377").Sources }
 	h.src.Link = func() Link { return Link{Interface: "eth0", Known: true, Missing: "no cable", Do: "Plug it in."} }
 	h.src.Uplink = func() Uplink { return Uplink{Servers: 2, Lost: 2, Problem: "i/o timeout"} }
 	h.src.Pools = func(time.Time) []PoolUse { return []PoolUse{{Network: "P1", Size: 32, Used: 1, StrangerSize: 8}} }
@@ -112,8 +113,9 @@ func TestStatus(t *testing.T) {
 			{About: AboutNames, Text: "Names cannot be asked for: no answer.", Do: "Mend the uplink first; this follows from it."},
 			{About: AboutChargers, Text: "1 charger does not talk with the cloud."},
 		},
-		Link:   &Link{Interface: "eth0", Known: true, Missing: "no cable", Do: "Plug it in."},
-		Clock:  &Clock{Synchronised: true, Stratum: 3, RefID: "192.0.2.1", RootDistance: Seconds(12 * time.Millisecond)},
+		Link: &Link{Interface: "eth0", Known: true, Missing: "no cable", Do: "Plug it in."},
+		Clock: &Clock{Synchronised: true, Stratum: 3, RefID: "192.0.2.1", RootDistance: Seconds(12 * time.Millisecond),
+			Sources: []TimeSource{{Address: "192.0.2.1", Name: "selected.example", State: "selected", Reach: "377"}}},
 		Uplink: &Uplink{Servers: 2, Lost: 2, Problem: "no answer"},
 		Networks: []NetworkState{{Network: h.src.Networks[0], Pool: &PoolUse{Network: "P1", Size: 32, Used: 1, StrangerSize: 8},
 			Radio: &Radio{Network: "P1", Interface: "wlan0", State: "watched", MaxStations: 19, Stations: []Station{}}}},

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -29,6 +30,9 @@ func (s *Server) status(now time.Time) Status {
 	}
 	if s.src.Clock != nil {
 		clock := s.src.Clock()
+		if s.src.TimeSources != nil {
+			clock.Sources = s.timeSources()
+		}
 		st.Clock = &clock
 	}
 	if s.src.Uplink != nil {
@@ -45,6 +49,13 @@ func (s *Server) status(now time.Time) Status {
 	}
 	st.OK = len(st.Attention) == 0
 	return st
+}
+
+// timeSources asks whom the clock follows, and does not wait long.
+func (s *Server) timeSources() []TimeSource {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return s.src.TimeSources(ctx)
 }
 
 // networks joins what is configured with how it is.

@@ -6,17 +6,12 @@ import (
 	"time"
 
 	"chargegate/pkg/charger"
-	"chargegate/pkg/event"
 )
 
 const (
 	poolAdvice          = "Write the true number as chargers of this [[network]]; its pool is sized from it (Z-5)."
 	strangersFullAdvice = "Enter the chargers among them in chargers.csv and run: systemctl reload chargegated. If there are none, change the Wi-Fi password. The command chargegate chargers lists them."
 )
-
-// chronydAway is what the relay of the time says when nobody listens on chronyd's
-// command port.
-const chronydAway = "chronyd does not run"
 
 // checkLink: without a link nothing else here can work.
 func checkLink(l Link) finding {
@@ -30,20 +25,6 @@ func checkLink(l Link) finding {
 		return fail(l.Do, "%s: %s", l.Interface, l.Missing)
 	}
 	return pass("%s has a link, the address %s and a default route", l.Interface, l.Address)
-}
-
-// checkClock: no time is better than a wrong one, but without time no charger
-// can authenticate (Z-11).
-func checkClock(c Clock) finding {
-	if !c.Synchronised && c.Reason == chronydAway {
-		return fail("Run: systemctl restart chrony. If it ends again, systemctl status chrony says why.",
-			"this box does not know the time, so chargers are given none: %s", c.Reason)
-	}
-	if !c.Synchronised {
-		return fail("Is UDP port 123 open from this box to the Internet? Run: chronyc sources. After a power cut it takes a minute or two.",
-			"this box does not know the time, so chargers are given none: %s", orElse(c.Reason, "the clock is not synchronised"))
-	}
-	return pass("right to within %s; stratum %d, following %s", event.Duration(c.RootDistance.Duration()), c.Stratum, orElse(c.RefID, "an unnamed source"))
 }
 
 func checkUplink(u Uplink) finding {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -23,6 +24,16 @@ import (
 	"chargegate/pkg/policy"
 )
 
+// clockWith is a clock that is right, with sources of a state and a reach.
+func clockWith(sources ...string) Clock {
+	c := Clock{Synchronised: true, Stratum: 3, RefID: "192.0.2.1", RootDistance: Seconds(12 * time.Millisecond)}
+	for i, s := range sources {
+		state, reach, _ := strings.Cut(s, " ")
+		c.Sources = append(c.Sources, TimeSource{Address: fmt.Sprintf("192.0.2.%d", i+1), Name: state + ".example", State: state, Reach: reach})
+	}
+	return c
+}
+
 func TestChecks(t *testing.T) {
 	t.Parallel()
 	seen := Seconds(time.Second)
@@ -40,6 +51,21 @@ func TestChecks(t *testing.T) {
 	}{
 		{"the clock is right", checkClock(Clock{Synchronised: true, Stratum: 3, RefID: "192.0.2.1", RootDistance: Seconds(12 * time.Millisecond)}), Pass, "right to within 12ms; stratum 3, following 192.0.2.1"},
 		{"the clock is not known to be right", checkClock(Clock{Reason: "chronyd has no source"}), Fail, "this box does not know the time, so chargers are given none: chronyd has no source"},
+		{"the clock follows one of three", checkClock(clockWith("selected 377", "candidate 17", "unreachable 0")), Pass,
+			"right to within 12ms; stratum 3, following selected.example (192.0.2.1); 2 of 3 sources answer"},
+		{"the clock has lost its sources", checkClock(clockWith("selected 0", "unreachable 0")), Warn,
+			"right to within 12ms; stratum 3, following selected.example (192.0.2.1); none of 2 sources answers"},
+		{"the clock has one source", checkClock(clockWith("selected 377")), Warn,
+			"right to within 12ms; stratum 3, following selected.example (192.0.2.1); 1 of 1 source answers"},
+		{"a source that is wrong", checkClock(clockWith("selected 377", "candidate 377", "falseticker 377")), Warn,
+			"right to within 12ms; stratum 3, following selected.example (192.0.2.1); 3 of 3 sources answer; contradicted by falseticker.example (192.0.2.3)"},
+		{"the clock was set", checkClock(Clock{Synchronised: true, Stratum: 3, RefID: "192.0.2.1", RootDistance: Seconds(12 * time.Millisecond),
+			LastStep: &Step{At: time.Now().Add(-90 * time.Second), By: Seconds(-3 * time.Second)}}), Pass,
+			"right to within 12ms; stratum 3, following 192.0.2.1; set by -3s 1m30s ago"},
+		{"the clock waits for its sources", checkClock(Clock{Reason: "the clock is not synchronised", Sources: clockWith("unusable 3", "unreachable 0").Sources}), Fail,
+			"this box does not know the time, so chargers are given none: the clock is not synchronised; 1 of 2 sources answer"},
+		{"nobody tells the time", checkClock(Clock{Reason: "the clock is not synchronised", Sources: clockWith("unreachable 0").Sources}), Fail,
+			"this box does not know the time, so chargers are given none: the clock is not synchronised; its only source does not answer"},
 		{"the uplink is well", checkLink(Link{Interface: "eth0", Known: true, Up: true, Address: addr7}), Pass, "eth0 has a link, the address 10.83.0.7 and a default route"},
 		{"the uplink has no cable", checkLink(Link{Interface: "eth0", Known: true, Missing: "no cable", Do: "Plug it in."}), Fail, "eth0: no cable"},
 		{"the uplink was not looked at", checkLink(Link{Interface: "eth0"}), Pass, "eth0 has not been looked at yet"},

@@ -14,7 +14,7 @@ import (
 
 // Sources is what the noticeboard shows. Every func is called when somebody
 // asks, must be safe for concurrent use, and must not wait for anything but a
-// lock, except LookupNetIP and Dial. A func that is nil leaves its part out,
+// lock, except TimeSources, LookupNetIP and Dial. A func that is nil leaves its part out,
 // or has the default that is named.
 type Sources struct {
 	Site    string
@@ -29,6 +29,9 @@ type Sources struct {
 	Networks []Network
 	// Clock says whether this box knows the time (Z-11).
 	Clock func() Clock
+	// TimeSources says whom the clock follows, for Clock.Sources. It may wait for a
+	// second, and should remember what it was told.
+	TimeSources func(ctx context.Context) []TimeSource
 	// Trouble says in words what is wrong with a network as a whole, and what to do
 	// about it; empty: nothing. Nil: nothing is wrong with any.
 	Trouble func(network string) (problem, do string)
@@ -70,6 +73,45 @@ type Clock struct {
 	Offset       Seconds   `json:"offset_seconds"`        // how far it was off when last corrected
 	Since        time.Time `json:"since,omitzero"`        // when this state began
 	Reason       string    `json:"reason,omitempty"`      // why no time is given
+	LastStep     *Step     `json:"last_step,omitempty"`   // the last time the clock was set; absent: not since the daemon began
+	// Sources are those whom the clock may follow; absent: unknown.
+	Sources []TimeSource `json:"sources,omitempty"`
+}
+
+// A Step is that the clock was set.
+type Step struct {
+	At time.Time `json:"at"`         // on the new clock
+	By Seconds   `json:"by_seconds"` // positive: forward
+}
+
+// A TimeSource is one server that this box's clock may follow.
+type TimeSource struct {
+	Address string `json:"address"`
+	Name    string `json:"name,omitempty"` // in chronyd's configuration
+	// State is chronyd's word for it: "selected" (followed), "candidate" and
+	// "outlier" (agree with it), "jittery", "falseticker" (contradicts the others),
+	// "unusable" (not good for anything yet), "unreachable".
+	State   string `json:"state"`
+	Stratum int    `json:"stratum,omitempty"`
+	// Reach is how the last eight questions went, in octal as chronyc writes it: 377
+	// is all answered, 0 none.
+	Reach string `json:"reach"`
+	// Age is how long ago it last gave the time, Offset by how much this box was
+	// ahead of it then, and Error how sure that is; absent: it never did.
+	Age    *Seconds `json:"age_seconds,omitempty"`
+	Offset *Seconds `json:"offset_seconds,omitempty"`
+	Error  *Seconds `json:"error_seconds,omitempty"`
+}
+
+// Answers reports whether it has answered lately.
+func (t TimeSource) Answers() bool { return t.Reach != "" && t.Reach != "0" }
+
+// Called is what people call it.
+func (t TimeSource) Called() string {
+	if t.Name == "" || t.Name == t.Address {
+		return t.Address
+	}
+	return t.Name + " (" + t.Address + ")"
 }
 
 // PoolUse is how full one network's addresses are. Strangers have addresses of

@@ -3,8 +3,10 @@
 #   make build   the three programs, into bin/
 #   make demo    a garage on this machine: chargers, gateway, cloud
 #   make test    everything: units, and the garage with real programs
-#   make bench   figures: the rooms alone, a whole garage after a power cut, and DHCP
-#                beside dnsmasq and Kea; some ten minutes, BENCH_RUNS=1 for three
+#   make bench   figures: the rooms alone, a whole garage after a power cut, and beside
+#                others in the same run DHCP (dnsmasq, Kea), names (dnsmasq, unbound,
+#                CoreDNS) and time (chronyd); a quarter of an hour, BENCH_RUNS=1 for
+#                five minutes, and at first some more to build CoreDNS
 #   make lint    form and common mistakes
 #   make install the programs, units and a first configuration onto this system
 #
@@ -17,7 +19,9 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 export CGO_ENABLED ?= 0
 # nft, ip and the servers live where an ordinary user's path may not lead: a test
 # that does not find them would pass itself over.
-export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+# PEERS keeps what no package manager has; it outlives make clean.
+export PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/chargegate
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:$(PEERS)
 
 .PHONY: build install demo test bench lint golden clean
 
@@ -62,6 +66,8 @@ bench: build
 	$(GO) test -run '^$$' -bench . -benchmem ./pkg/...
 	bin/chargesim herd -bin bin -n 50
 	bin/chargesim bench dhcp -bin bin -runs $(BENCH_RUNS)
+	bin/chargesim bench names -bin bin -runs $(BENCH_RUNS)
+	bin/chargesim bench time -bin bin -runs $(BENCH_RUNS)
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \

@@ -32,8 +32,8 @@ func mayKnow(name string) []string {
 		return append(append(slices.Clone(nouns), rooms...), "config")
 	case "plan": // arithmetic on what the command hands it
 		return nouns
-	case "sim": // speaks with the daemon from outside only
-		return []string{"charger", "policy"}
+	case "sim": // speaks with the daemon from outside only; datagram is sockets, nothing of the daemon
+		return []string{"charger", "datagram", "policy"}
 	}
 	if slices.Contains(rooms, name) {
 		return nouns

@@ -3,9 +3,11 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,44 +23,76 @@ const benchChargers = 1000
 
 // A bench is what all measurements of one call have in common.
 type bench struct {
+	contest
 	bin, configs string
-	state        string // the directory on disk for the servers' leases
+	state        string // the directory for what the servers keep
 	runs         int
-	together     int // clients of a closed loop
-	limit        time.Duration
+	together     int           // clients or questions of a closed loop
+	limit        time.Duration // for clients that all ask at once
 	quiet        bool
-	server, load []int // the CPUs of each; nil: all
+	lasts        time.Duration // a closed loop of questions
+	profile      string        // where the profile goes; empty: none is taken
+	profiled     string        // the loop that it is of
+	server, load []int         // the CPUs of each; nil: all
 	progress     io.Writer
+	missing      []string // who is left out, and why
+}
+
+// A contest is what is measured, and who is measured beside chargegate.
+type contest struct {
+	peers []peerKind
+	// stand is what the stand of each has beside the server; boxed: the peers too
+	// stand in chargegate's box, behind its firewall.
+	stand sim.StandOptions
+	boxed bool
+	where string // the directory for what the servers keep
+	most  int    // clients or questions in flight
+	// flags adds what can be chosen, visit measures one server once, and after
+	// (which may be nil) follows the last run.
+	flags        func(b *bench, f *flag.FlagSet)
+	visit, after func(b *bench, ctx context.Context, s contestant, got results) error
+	about        func(b *bench) string // what the figures depend on
+	rows, shares []row
+	notes        func(r *report) []string // what follows the tables
+}
+
+// contests are what can be measured.
+func contests() map[string]contest {
+	return map[string]contest{"dhcp": dhcpContest(), "names": namesContest(), "time": timeContest()}
 }
 
 // benchmark measures a room of the house beside what others have in its place.
 func benchmark(ctx context.Context, args []string) error {
-	if len(args) == 0 || args[0] != "dhcp" {
-		return fmt.Errorf("what shall be measured? There is: chargesim bench dhcp")
+	words := slices.Sorted(maps.Keys(contests()))
+	if len(args) == 0 || !slices.Contains(words, args[0]) {
+		return fmt.Errorf("what shall be measured? There is: chargesim bench %s", strings.Join(words, "|"))
 	}
-	b := &bench{progress: os.Stderr}
-	f := flag.NewFlagSet("bench dhcp", flag.ContinueOnError)
+	b := &bench{contest: contests()[args[0]], lasts: 2 * time.Second, progress: os.Stderr}
+	f := flag.NewFlagSet("bench "+args[0], flag.ContinueOnError)
 	f.StringVar(&b.bin, "bin", "bin", "the `directory` of chargegated and chargegate")
 	f.StringVar(&b.configs, "configs", "configs/bench", "the `directory` of the servers' configurations")
 	f.IntVar(&b.runs, "runs", 5, "how often everything is measured")
-	f.IntVar(&b.together, "together", 128, "how many clients the closed loops have in flight")
-	f.DurationVar(&b.limit, "limit", 45*time.Second, "how long clients that all ask at once have")
-	f.BoolVar(&b.quiet, "quiet", false, "no server logs single leases; without it all log as they are shipped")
-	state := f.String("state", "/var/tmp", "a `directory` on the disk that shall be measured; all that is made there is removed")
-	peers := f.String("peers", "all", "who is measured beside chargegate: all, none, or names with commas: "+strings.Join(peerNames(), ","))
+	f.IntVar(&b.together, "together", 128, "how many the closed loops have in flight")
+	f.BoolVar(&b.quiet, "quiet", false, "chargegate says warnings only, and no DHCP server logs single leases; without it all log as they are shipped")
+	f.StringVar(&b.state, "state", b.where, "a `directory` on the disk that shall be measured; all that is made there is removed")
+	named := f.String("peers", "all", "who is measured beside chargegate: all, none, or names with commas: "+strings.Join(b.peerNames(), ","))
 	asJSON := f.Bool("json", false, "print one JSON object in the place of the table")
+	b.flags(b, f)
 	if err := f.Parse(args[1:]); err != nil {
 		return err
 	}
-	if b.runs < 1 || b.together < 1 || b.together > benchChargers {
-		return fmt.Errorf("%d runs with %d clients in flight; allowed are 1 run or more and 1 to %d clients", b.runs, b.together, benchChargers)
+	if b.lasts < 10*time.Millisecond {
+		return fmt.Errorf("loops of %s; allowed are 10 ms or more", b.lasts)
 	}
-	servers, err := choose(b, *peers)
+	if b.runs < 1 || b.together < 1 || b.together > b.most {
+		return fmt.Errorf("%d runs with %d in flight; allowed are 1 run or more and 1 to %d in flight", b.runs, b.together, b.most)
+	}
+	servers, err := choose(b, *named)
 	if err != nil {
 		return err
 	}
-	if b.state, err = os.MkdirTemp(*state, "chargesim-bench-"); err != nil {
-		return fmt.Errorf("making a directory for the leases: %w", err)
+	if b.state, err = os.MkdirTemp(b.state, "chargesim-bench-"); err != nil {
+		return fmt.Errorf("making a directory for what the servers keep: %w", err)
 	}
 	defer os.RemoveAll(b.state)
 	if err := b.share(); err != nil {
@@ -75,20 +109,36 @@ func benchmark(ctx context.Context, args []string) error {
 	return nil
 }
 
-// choose returns chargegate and the peers that were named.
+func (b *bench) peerNames() []string {
+	var names []string
+	for _, p := range b.peers {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// choose returns chargegate and the peers that were named. One that the machine
+// may do without is left out, and that is said.
 func choose(b *bench, named string) ([]contestant, error) {
 	servers := []contestant{&gate{bench: b}}
-	for _, p := range peers {
-		if named != "all" && !slices.Contains(strings.Split(named, ","), p.name) {
+	wanted := strings.Split(named, ",")
+	for _, p := range b.peers {
+		if named != "all" && !slices.Contains(wanted, p.name) {
 			continue
 		}
-		if _, err := sim.Find(p.program); err != nil {
+		_, err := sim.Find(p.program)
+		switch {
+		case err == nil:
+			servers = append(servers, &peer{bench: b, peerKind: p})
+		case named == "all" && p.optional:
+			b.missing = append(b.missing, fmt.Sprintf("NOT MEASURED: %s, which could not be had: %v", p.name, err))
+			fmt.Fprintln(cmp.Or(b.progress, io.Discard), b.missing[len(b.missing)-1])
+		default:
 			return nil, fmt.Errorf("%w; or leave it out with -peers", err)
 		}
-		servers = append(servers, &peer{bench: b, peerKind: p})
 	}
-	if named != "all" && named != "none" && len(servers) != len(strings.Split(named, ","))+1 {
-		return nil, fmt.Errorf("-peers %s; there are: %s", named, strings.Join(peerNames(), ","))
+	if named != "all" && named != "none" && len(servers) != len(wanted)+1 {
+		return nil, fmt.Errorf("-peers %s; there are: %s", named, strings.Join(b.peerNames(), ","))
 	}
 	return servers, nil
 }
@@ -113,7 +163,7 @@ func (b *bench) rounds(ctx context.Context, servers []contestant, report *report
 	for run := range b.runs {
 		for _, s := range servers {
 			fmt.Fprintf(b.progress, "run %d of %d, %s:", run+1, b.runs, s.Name())
-			err := b.visit(ctx, s, report.of(s.Name()))
+			err := b.visit(b, ctx, s, report.of(s.Name()))
 			fmt.Fprintln(b.progress)
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.Name(), err)
@@ -121,68 +171,32 @@ func (b *bench) rounds(ctx context.Context, servers []contestant, report *report
 		}
 	}
 	for _, s := range servers {
-		fmt.Fprintf(b.progress, "syncs of %s:", s.Name())
-		err := b.countSyncs(ctx, s, report.of(s.Name()))
-		fmt.Fprintln(b.progress)
-		if err != nil {
-			return fmt.Errorf("counting the syncs of %s: %w", s.Name(), err)
+		if b.after == nil {
+			break
+		}
+		if err := b.after(b, ctx, s, report.of(s.Name())); err != nil {
+			return fmt.Errorf("%s: %w", s.Name(), err)
 		}
 	}
 	return nil
 }
 
-// visit measures one server once, on a stand of its own. Each measurement finds
-// it freshly started and without a memory.
-func (b *bench) visit(ctx context.Context, s contestant, got results) error {
-	if err := s.Open(ctx); err != nil {
-		return err
-	}
-	defer s.Close()
-	for _, clients := range []int{50, 250, 1000} {
-		if err := b.atOnce(ctx, s, clients, got); err != nil {
-			return fmt.Errorf("%d at once: %w", clients, err)
-		}
-	}
-	return b.loops(ctx, s, got)
-}
-
-// fresh starts the server without a memory, and opens a crowd.
-func (b *bench) fresh(ctx context.Context, s contestant) (*sim.Program, *sim.Crowd, error) {
+// launch starts the server without a memory, on its stand.
+func (b *bench) launch(ctx context.Context, s contestant) (*sim.Program, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	dir := filepath.Join(b.state, s.Name())
-	if err := os.RemoveAll(dir); err != nil {
-		return nil, nil, err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, nil, err
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
+		return nil, err
 	}
 	starting, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	program, err := s.Start(starting, dir)
-	if err != nil {
-		return nil, nil, err
-	}
-	crowd, err := s.Stand().Crowd()
-	if err != nil {
-		program.Stop()
-		return nil, nil, err
-	}
-	return program, crowd, nil
+	return s.Start(starting, dir)
 }
 
 // settled is how long a server is left alone after its start.
 const settled = 300 * time.Millisecond
-
-// wave is one wave, bounded, once the server has come to rest.
-func (b *bench) wave(ctx context.Context, c *sim.Crowd, w sim.Wave) (sim.Tally, error) {
-	rest(ctx, settled)
-	bounded, cancel := context.WithTimeout(ctx, b.limit)
-	defer cancel()
-	t, err := c.Go(bounded, w)
-	return t, cmp.Or(err, ctx.Err())
-}
 
 func rest(ctx context.Context, d time.Duration) {
 	select {
@@ -191,115 +205,36 @@ func rest(ctx context.Context, d time.Duration) {
 	}
 }
 
-// atOnce lets a garage come back after a power cut, to a server that has never
-// seen it.
-func (b *bench) atOnce(ctx context.Context, s contestant, clients int, got results) error {
-	fmt.Fprintf(b.progress, " %d at once", clients)
-	program, crowd, err := b.fresh(ctx, s)
-	if err != nil {
-		return err
-	}
-	defer program.Stop()
-	defer crowd.Close()
-	t, err := b.wave(ctx, crowd, sim.Wave{Clients: clients})
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(b.progress, " %d ms,", t.Last().Milliseconds())
-	got.add(fmt.Sprintf("last%d", clients), milliseconds(t.Last()))
-	got.add(fmt.Sprintf("half%d", clients), milliseconds(sim.Median(t.Times)))
-	got.add(fmt.Sprintf("resent%d", clients), float64(t.Resent))
-	got.tally(t)
-	return nil
-}
-
-// Closed loops are repeated until they have lasted atLeast: with new clients at
-// most mostFresh times, for each needs a server without a memory, and with known
-// ones at most mostLoops times after each of these.
-const (
-	atLeast   = time.Second
-	mostLoops = 10
-	mostFresh = 3
-)
-
-// loops measures how many clients a second the server can bear, first new ones
-// and then the same again.
-func (b *bench) loops(ctx context.Context, s contestant, got results) error {
-	fmt.Fprint(b.progress, " new")
-	fresh, known := use{}, use{}
-	for i := 0; i < mostFresh && fresh.wall < atLeast; i++ {
-		if err := b.loop(ctx, s, &fresh, &known, got); err != nil {
-			return err
-		}
-	}
-	fmt.Fprintf(b.progress, " %.0f/s, known %.0f/s", fresh.rate(), known.rate())
-	got.use("new", fresh)
-	got.use("known", known)
-	return nil
-}
-
-// loop is a loop of new clients, and loops of the same, now known.
-func (b *bench) loop(ctx context.Context, s contestant, fresh, known *use, got results) error {
-	program, crowd, err := b.fresh(ctx, s)
-	if err != nil {
-		return err
-	}
-	defer program.Stop()
-	defer crowd.Close()
-	loop := sim.Wave{Clients: benchChargers, Together: b.together}
-	t, err := b.measured(ctx, program, crowd, loop, fresh)
-	if err != nil {
-		return err
-	}
-	got.tally(t)
-	if resident, err := sim.Resident(program.PID()); err == nil {
-		got.add("rss", float64(resident)/1e6)
-	}
-	if n, ok := s.Syncs(); ok && t.Leased > 0 {
-		got.add("own syncs", n/float64(t.Leased))
-	}
-	for i := 0; i < mostLoops && known.wall < atLeast; i++ {
-		t, err := b.measured(ctx, program, crowd, loop, known)
-		if err != nil {
-			return err
-		}
-		got.tally(t)
-	}
-	return nil
-}
-
-// A use is what a number of leases took.
+// A use is what a number of leases or answers took.
 type use struct {
-	leases               int
+	done                 int
 	wall                 time.Duration
 	server, load, others time.Duration // processor time
 }
 
-func (u use) rate() float64 { return float64(u.leases) / max(u.wall.Seconds(), 1e-9) }
+func (u use) rate() float64 { return float64(u.done) / max(u.wall.Seconds(), 1e-9) }
 
-// measured is a wave whose processor time is counted.
-func (b *bench) measured(ctx context.Context, p *sim.Program, c *sim.Crowd, w sim.Wave, u *use) (sim.Tally, error) {
-	rest(ctx, settled)
+// measured counts the processor time while work is done, which returns how much
+// was done and how long it took.
+func (b *bench) measured(p *sim.Program, u *use, work func() (done int, wall time.Duration, err error)) error {
 	before, err := spent(p)
 	if err != nil {
-		return sim.Tally{}, err
+		return err
 	}
-	bounded, cancel := context.WithTimeout(ctx, b.limit)
-	defer cancel()
-	t, err := c.Go(bounded, w)
-	if err := cmp.Or(err, ctx.Err()); err != nil {
-		return t, err
+	done, wall, err := work()
+	if err != nil {
+		return err
 	}
 	after, err := spent(p)
 	if err != nil {
-		return t, err
+		return err
 	}
-	u.leases += t.Leased
-	u.wall += t.Last()
+	u.done += done
+	u.wall += wall
 	for i, sum := range []*time.Duration{&u.server, &u.load, &u.others} {
 		*sum += after[i] - before[i]
 	}
-	return t, nil
+	return nil
 }
 
 // spent is the processor time of the server, of the load and of all others.

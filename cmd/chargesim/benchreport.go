@@ -4,14 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"chargegate/pkg/sim"
 )
 
 // results are the samples of one server, by row.
@@ -19,26 +16,39 @@ type results map[string][]float64
 
 func (r results) add(row string, sample float64) { r[row] = append(r[row], sample) }
 
-// tally adds up what must not happen at all, over everything that was measured.
-func (r results) tally(t sim.Tally) {
-	for row, n := range map[string]int{"failed": t.Failed(), "naks": t.NAKs, "doubles": t.Doubles, "moved": t.Moved, "unheard": t.Unheard} {
-		if len(r[row]) == 0 {
-			r[row] = []float64{0}
-		}
-		r[row][0] += float64(n)
-	}
-}
-
 // use adds a loop's rate and what it cost.
 func (r results) use(loop string, u use) {
-	if u.leases == 0 {
+	if u.done == 0 {
 		return
 	}
 	r.add(loop, u.rate())
-	r.add(loop+" cpu", u.server.Seconds()*1e6/float64(u.leases))
+	r.add(loop+" cpu", u.server.Seconds()*1e6/float64(u.done))
 	for row, part := range map[string]float64{"server": u.server.Seconds(), "load": u.load.Seconds(), "others": max(0, u.others.Seconds())} {
 		r.add(loop+" "+row, 100*part/u.wall.Seconds())
 	}
+}
+
+// total adds to what must not happen at all, over everything that was measured.
+func (r results) total(row string, n int) {
+	if len(r[row]) == 0 {
+		r[row] = []float64{0}
+	}
+	r[row][0] += float64(n)
+}
+
+// invalid reports whether a server said what is not true: how quickly does not
+// matter then.
+func (r results) invalid() bool { return len(r["wrong"]) > 0 && r["wrong"][0] > 0 }
+
+// sharesOf are the rows of where the time of loops went, of which each has a key
+// and a title.
+func sharesOf(loops ...string) (rows []row) {
+	for i := 0; i < len(loops); i += 2 {
+		for _, who := range []string{"server", "load", "others"} {
+			rows = append(rows, row{loops[i] + " " + who, loops[i+1] + ": " + who + ", %", neither})
+		}
+	}
+	return rows
 }
 
 // A row is a line of the table.
@@ -54,35 +64,6 @@ const (
 	more
 	less
 )
-
-var benchRows = []row{
-	{"new", "new bindings /s", more},
-	{"known", "known clients /s", more},
-	{"last50", "50 at once: last lease, ms", less},
-	{"last250", "250 at once: last lease, ms", less},
-	{"last1000", "1000 at once: last lease, ms", less},
-	{"half1000", "1000 at once: half of them, ms", less},
-	{"resent50", "50 at once: sent again", neither},
-	{"resent250", "250 at once: sent again", neither},
-	{"resent1000", "1000 at once: sent again", neither},
-	{"new cpu", "CPU µs per new binding", less},
-	{"known cpu", "CPU µs per known client", less},
-	{"syncs", "syncs per new binding", neither},
-	{"rss", "MB in memory, 1000 leases", less},
-	{"failed", "without a lease in time, in all", neither},
-	{"naks", "NAKs, in all", neither},
-	{"doubles", "one address for two, in all", neither},
-}
-
-// Where the time of the loops went: a share of one processor.
-var shareRows = []row{
-	{"new server", "new bindings: server, %", neither},
-	{"new load", "new bindings: load, %", neither},
-	{"new others", "new bindings: others, %", neither},
-	{"known server", "known clients: server, %", neither},
-	{"known load", "known clients: load, %", neither},
-	{"known others", "known clients: others, %", neither},
-}
 
 // A figure is what is told of a row's samples.
 type figure struct {
@@ -102,6 +83,7 @@ func figureOf(samples []float64) (f figure, ok bool) {
 
 // A report is everything that was measured.
 type report struct {
+	contest  contest
 	machine  []string
 	names    []string
 	versions []string
@@ -109,7 +91,7 @@ type report struct {
 }
 
 func newReport(b *bench, servers []contestant) *report {
-	r := &report{got: map[string]results{}, machine: machine(b)}
+	r := &report{contest: b.contest, got: map[string]results{}, machine: machine(b)}
 	for _, s := range servers {
 		r.names, r.versions = append(r.names, s.Name()), append(r.versions, s.Version())
 		r.got[s.Name()] = results{}
@@ -126,33 +108,14 @@ func machine(b *bench) []string {
 	if unix.Uname(&uname) == nil {
 		kernel = unix.ByteSliceToString(uname.Release[:])
 	}
-	kind, lasts, err := sim.OnDisk(b.state)
-	if err != nil {
-		kind = err.Error()
-	} else if !lasts {
-		kind += ": NOT a disk, syncs cost nothing there"
-	}
-	lines := []string{
-		fmt.Sprintf("%d CPUs, kernel %s, leases on %s", runtime.NumCPU(), kernel, kind),
-		fmt.Sprintf("server on CPU %v, load on %v; %d clients in flight; %d runs, each server once in each", b.server, b.load, b.together, b.runs),
-		"receive buffers: " + buffers(),
-	}
+	where := fmt.Sprintf("server on CPU %v, load on %v", b.server, b.load)
 	if b.server == nil {
-		lines[1] = strings.Replace(lines[1], "server on CPU [], load on []", "server and load share the CPU", 1)
+		where = "server and load share the CPU"
 	}
-	return lines
-}
-
-// buffers tells the kernel's limits for what waits in a socket.
-func buffers() string {
-	read := func(name string) string {
-		text, err := os.ReadFile("/proc/sys/net/core/" + name)
-		if err != nil {
-			return "hidden in here"
-		}
-		return strings.TrimSpace(string(text))
-	}
-	return fmt.Sprintf("net.core.rmem_default %s, net.core.rmem_max %s (chargegate's package sets 4194304)", read("rmem_default"), read("rmem_max"))
+	return append([]string{
+		fmt.Sprintf("%d CPUs, kernel %s; %s; %d runs, each server once in each", runtime.NumCPU(), kernel, where, b.runs),
+		b.about(b),
+	}, b.missing...)
 }
 
 // Table is the report for people.
@@ -165,16 +128,14 @@ func (r *report) Table() string {
 		fmt.Fprintln(&b, line)
 	}
 	fmt.Fprintf(&b, "Median [least-most]; ×: how many times better chargegate is.\n\n")
-	r.rows(&b, benchRows)
+	r.rows(&b, r.contest.rows)
 	fmt.Fprintf(&b, "\nWhere the processors' time went (100 %% is one of them):\n\n")
-	r.rows(&b, shareRows)
-	if f, ok := figureOf(r.got["chargegate"]["own syncs"]); ok {
-		fmt.Fprintf(&b, "\nBy its own count chargegate synced %.3f times per new binding while nobody traced it.\n", f.Median)
-	}
-	for _, name := range r.names {
-		if n := r.got[name]["unheard"]; len(n) > 0 && n[0] > 0 {
-			fmt.Fprintf(&b, "The load had no room for %.0f answers of %s: its figures are worse than it is.\n", n[0], name)
+	r.rows(&b, r.contest.shares)
+	for i, note := range r.contest.notes(r) {
+		if i == 0 {
+			fmt.Fprintln(&b)
 		}
+		fmt.Fprintln(&b, note)
 	}
 	return b.String()
 }
@@ -190,11 +151,13 @@ func (r *report) rows(b *strings.Builder, rows []row) {
 		ours, _ := figureOf(r.got["chargegate"][row.key])
 		for _, name := range r.names {
 			cell := "-"
-			if f, ok := figureOf(r.got[name][row.key]); ok {
+			switch f, ok := figureOf(r.got[name][row.key]); {
+			case ok && row.better != neither && r.got[name].invalid():
+				cell = "invalid"
+			case ok && name == "chargegate":
 				cell = f.String()
-				if name != "chargegate" {
-					cell += row.times(ours.Median, f.Median)
-				}
+			case ok:
+				cell = f.String() + row.times(ours.Median, f.Median)
 			}
 			line += fmt.Sprintf(" %-32s", cell)
 		}
@@ -207,6 +170,40 @@ func (f figure) String() string {
 		return short(f.Median)
 	}
 	return fmt.Sprintf("%s [%s-%s]", short(f.Median), short(f.Least), short(f.Most))
+}
+
+// limits say of loops, each with a key and a title, what each server was limited
+// by.
+func (r *report) limits(loops ...string) (lines []string) {
+	for i := 0; i < len(loops); i += 2 {
+		var each []string
+		for _, name := range r.names {
+			server, ok := figureOf(r.got[name][loops[i]+" server"])
+			load, _ := figureOf(r.got[name][loops[i]+" load"])
+			others, _ := figureOf(r.got[name][loops[i]+" others"])
+			if ok {
+				each = append(each, name+" by "+limit(server.Median, load.Median, others.Median))
+			}
+		}
+		lines = append(lines, fmt.Sprintf("Limits, %s: %s.", loops[i+1], strings.Join(each, ", ")))
+	}
+	return lines
+}
+
+// limit says who had no time left, of shares of a processor.
+func limit(server, load, others float64) string {
+	const full, much = 90, 20
+	switch {
+	case server >= full && load >= full:
+		return "itself and the load (it can do at least this)"
+	case server >= full:
+		return "itself"
+	case others >= much:
+		return fmt.Sprintf("others on this machine (%.0f %%)", others)
+	case load >= full:
+		return "the load (it can do more)"
+	}
+	return "neither (it and the load waited for each other)"
 }
 
 // times is how many times better ours is.
@@ -244,6 +241,7 @@ func (r *report) JSON(w io.Writer) error {
 	type server struct {
 		Name    string            `json:"name"`
 		Version string            `json:"version"`
+		Invalid bool              `json:"invalid,omitempty"` // it gave wrong answers
 		Rows    map[string]figure `json:"rows"`
 	}
 	out := struct {
@@ -251,7 +249,7 @@ func (r *report) JSON(w io.Writer) error {
 		Servers []server `json:"servers"`
 	}{Machine: r.machine}
 	for i, name := range r.names {
-		s := server{name, r.versions[i], map[string]figure{}}
+		s := server{name, r.versions[i], r.got[name].invalid(), map[string]figure{}}
 		for key, samples := range r.got[name] {
 			if f, ok := figureOf(samples); ok {
 				s.Rows[key] = f

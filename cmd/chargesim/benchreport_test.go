@@ -11,7 +11,7 @@ import (
 )
 
 func TestReportComparesMedians(t *testing.T) {
-	r := &report{names: []string{"chargegate", "other"}, versions: []string{"1", "2"}, got: map[string]results{
+	r := &report{contest: dhcpContest(), names: []string{"chargegate", "other"}, versions: []string{"1", "2"}, got: map[string]results{
 		"chargegate": {"new": {100, 300, 200}, "last250": {20}, "resent250": {0}},
 		"other":      {"new": {50, 60, 40}, "last250": {500}, "resent250": {7, 8, 9}},
 	}}
@@ -68,7 +68,7 @@ func columns(line string) []string {
 
 func TestUseIsToldForOneLease(t *testing.T) {
 	got := results{}
-	got.use("new", use{leases: 1000, wall: 500 * time.Millisecond, server: 100 * time.Millisecond, load: 50 * time.Millisecond, others: -time.Millisecond})
+	got.use("new", use{done: 1000, wall: 500 * time.Millisecond, server: 100 * time.Millisecond, load: 50 * time.Millisecond, others: -time.Millisecond})
 	got.use("known", use{})
 	for row, want := range map[string]float64{"new": 2000, "new cpu": 100, "new server": 20, "new load": 10, "new others": 0} {
 		if len(got[row]) != 1 || got[row][0] != want {
@@ -80,19 +80,69 @@ func TestUseIsToldForOneLease(t *testing.T) {
 	}
 }
 
+// Whoever gives wrong answers is compared with nobody, and how many there were is
+// told all the same.
+func TestWrongAnswersAreNoFigures(t *testing.T) {
+	r := &report{contest: namesContest(), names: []string{"chargegate", "other"}, versions: []string{"1", "2"}, got: map[string]results{
+		"chargegate": {"cached": {200}, "wrong": {0}},
+		"other":      {"cached": {900}, "wrong": {0}},
+	}}
+	r.of("other").total("wrong", 2)
+	text := r.Table()
+	for _, want := range [][]string{{"remembered names /s", "200", "invalid"}, {"wrong answers, in all", "0", "2"}} {
+		if line := lineWith(text, want[0]); strings.Join(columns(line), "|") != strings.Join(want, "|") {
+			t.Errorf("the table says %q, want %q", columns(line), want)
+		}
+	}
+	var out bytes.Buffer
+	if err := r.JSON(&out); err != nil || strings.Count(out.String(), `"invalid": true`) != 1 {
+		t.Errorf("as JSON it is %s, %v, want one that is invalid", out.String(), err)
+	}
+}
+
+func TestLimitsAreNamed(t *testing.T) {
+	for want, shares := range map[string][3]float64{
+		"itself":                         {99, 60, 0},
+		"itself and the load":            {95, 97, 3},
+		"the load":                       {70, 99, 3},
+		"neither":                        {70, 60, 5},
+		"others on this machine (101 %)": {50, 49, 101},
+	} {
+		if got := limit(shares[0], shares[1], shares[2]); !strings.HasPrefix(got, want) {
+			t.Errorf("%v is limited by %q, want %q", shares, got, want)
+		}
+	}
+	r := &report{names: []string{"chargegate", "other"}, got: map[string]results{
+		"chargegate": {"miss server": {99}, "miss load": {50}, "miss others": {0}}, "other": {},
+	}}
+	if got := r.limits("miss", "misses"); len(got) != 1 || got[0] != "Limits, misses: chargegate by itself." {
+		t.Errorf("the limits are %q", got)
+	}
+}
+
 // Each configuration is filled, and says what the others say.
 func TestConfigurationsAreFilled(t *testing.T) {
 	b := &bench{configs: "../../configs/bench"}
-	for _, name := range []string{"chargegate.toml", "dnsmasq.conf", "kea-dhcp4.json"} {
+	for name, wants := range map[string][]string{
+		"chargegate.toml":    {"garage-p1", "*.bench.example", "rate = 1000000", sim.ResolverAddr},
+		"dnsmasq.conf":       {"garage-p1", "10.83.0.2", "10.83.5.231", "/state/"},
+		"kea-dhcp4.json":     {"garage-p1", "10.83.0.2", "10.83.5.231", "/state/"},
+		"dnsmasq-names.conf": {"garage-p1", "/bench.example/" + sim.ResolverAddr, "address=/#/"},
+		"unbound.conf":       {"interface: 10.83.0.1", "\"bench.example.\" transparent", "forward-addr: " + sim.ResolverAddr, "/state"},
+		"Corefile":           {"bind 10.83.0.1", "bench.example ", "forward . " + sim.ResolverAddr, "NXDOMAIN"},
+		"chrony.conf":        {"bindaddress 10.83.0.1", "allow 10.83.0.0/21", "server " + sim.TimeAddr},
+	} {
 		text, err := b.fill(name, b.facts("garage-p1", "/state"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(text, "garage-p1") || strings.Contains(text, "{{") || strings.Contains(text, "<no value>") {
-			t.Errorf("%s is filled as\n%s", name, text)
+		for _, want := range wants {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s does not say %s", name, want)
+			}
 		}
-		if name != "chargegate.toml" && !(strings.Contains(text, "10.83.0.2") && strings.Contains(text, "10.83.5.231") && strings.Contains(text, "/state/")) {
-			t.Errorf("%s has other addresses or another place than the others:\n%s", name, text)
+		if strings.Contains(text, "{{") || strings.Contains(text, "<no value>") {
+			t.Errorf("%s is filled as\n%s", name, text)
 		}
 	}
 	b.configs = t.TempDir()
@@ -102,7 +152,7 @@ func TestConfigurationsAreFilled(t *testing.T) {
 }
 
 func TestPeersAreChosenByName(t *testing.T) {
-	b := &bench{}
+	b := &bench{contest: dhcpContest()}
 	if got, err := choose(b, "none"); err != nil || len(got) != 1 || got[0].Name() != "chargegate" {
 		t.Errorf("-peers none measures %v, %v", got, err)
 	}
@@ -112,7 +162,27 @@ func TestPeersAreChosenByName(t *testing.T) {
 	if err := benchmark(t.Context(), nil); err == nil {
 		t.Error("bench without a word says nothing")
 	}
-	if err := benchmark(t.Context(), []string{"dhcp", "-runs", "0"}); err == nil {
-		t.Error("-runs 0 is taken")
+	for _, word := range []string{"dhcp", "names", "time"} {
+		if err := benchmark(t.Context(), []string{word, "-runs", "0"}); err == nil {
+			t.Errorf("%s -runs 0 is taken", word)
+		}
+	}
+	if err := benchmark(t.Context(), []string{"names", "-together", "129"}); err == nil || !strings.Contains(err.Error(), "128") {
+		t.Errorf("names -together 129 says %v, want what is allowed", err)
+	}
+}
+
+// Who cannot be had is left out aloud, where a bench goes without.
+func TestWhoIsMissingIsSaid(t *testing.T) {
+	b := &bench{contest: contest{peers: []peerKind{{name: "other", program: "no-such-program", optional: true}}}}
+	if got, err := choose(b, "all"); err != nil || len(got) != 1 || len(b.missing) != 1 || !strings.Contains(b.missing[0], "other") {
+		t.Errorf("without a peer there are %d to measure, %v, and it says %q", len(got), err, b.missing)
+	}
+	if _, err := choose(b, "other"); err == nil {
+		t.Error("a peer that was asked for is left out")
+	}
+	b.peers[0].optional = false
+	if _, err := choose(b, "all"); err == nil {
+		t.Error("a peer that must be there is left out")
 	}
 }

@@ -160,15 +160,15 @@ func (f *fast) answer(in []byte, from netip.Addr, now time.Time) []byte {
 		return nil
 	}
 	was := k.foundAt(now)
+	f.s.noteOrigin(name, was)
+	if len(k.addrs) > 0 {
+		f.s.told(from, name, now)
+	}
 	out := in[:q.end+len(r.tail)]
 	copy(out[2:], r.head[:])
 	copy(out[q.end:], r.tail)
 	for _, t := range r.ttls {
 		binary.BigEndian.PutUint32(out[q.end+t.at:], was.left(t.came))
-	}
-	f.s.noteOrigin(name, was)
-	if len(k.addrs) > 0 {
-		f.s.told(from, name, now)
 	}
 	return out
 }

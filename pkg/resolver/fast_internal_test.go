@@ -129,6 +129,7 @@ func TestBothPathsGiveTheSameAnswer(t *testing.T) {
 		{"EDNS", opt(1232, false), true},
 		{"EDNS of less than the minimum", opt(100, false), true},
 		{"EDNS of 512", opt(512, false), true},
+		{"EDNS with DO", opt(1232, true), true},
 		{"EDNS of 600", opt(600, false), true},
 		{"EDNS of 4096 with DO, AD and CD", func(q *dns.Msg) { q.SetEdns0(4096, true); q.AuthenticatedData, q.CheckingDisabled = true, true }, true},
 		{"EDNS with Z", func(q *dns.Msg) { q.SetEdns0(1232, false); q.IsEdns0().SetZ(1) }, false},

@@ -72,7 +72,7 @@ func (r *reader) receive(i int, now time.Time) {
 		return
 	}
 	if whole {
-		if out := r.fast.answer(in, from.Addr(), now); out != nil {
+		if out := r.quick(in, from.Addr(), now); out != nil {
 			r.b.Answer(i, out)
 			return
 		}
@@ -81,6 +81,12 @@ func (r *reader) receive(i int, now time.Time) {
 		r.count.dropped.Add(1)
 		r.log.Say(event.ResolverOverload, event.F("LIMIT", maxBusy))
 	}
+}
+
+// quick answers at once what can be. What meets a fault there goes the ordinary way.
+func (r *reader) quick(in []byte, from netip.Addr, now time.Time) []byte {
+	defer r.rescue()
+	return r.fast.answer(in, from, now)
 }
 
 // rescue, deferred, ends the work on one message that met a fault of our own, and

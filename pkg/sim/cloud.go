@@ -57,6 +57,11 @@ type Cloud struct {
 // uplink names both ends of the wire between cloud and gateway.
 const uplink = "eth0"
 
+// wireUplink makes the namespace the other end of the gateway's uplink.
+func (s *Space) wireUplink(gw *Space) error {
+	return s.wire(uplink, gw, uplink, cloudMAC, [6]byte{0xdc, 0xa6, 0x32, 0, 0, 1})
+}
+
 // openCloud makes the cloud's side of the uplink and everything behind it.
 func openCloud(ctx context.Context, gw *Space) (*Cloud, error) {
 	space, err := newSpace("cloud")
@@ -72,7 +77,7 @@ func openCloud(ctx context.Context, gw *Space) (*Cloud, error) {
 }
 
 func (c *Cloud) build(ctx context.Context, gw *Space) error {
-	if err := c.Space.wire(uplink, gw, uplink, cloudMAC, [6]byte{0xdc, 0xa6, 0x32, 0, 0, 1}); err != nil {
+	if err := c.Space.wireUplink(gw); err != nil {
 		return err
 	}
 	addrs := []string{RouterAddr + "/24", BystanderIP + "/24"}

@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Stand is where a DHCP server stands opposite a crowd: two namespaces and a
-// wire, and nothing else. The server is the real gateway, or any other program.
+// A Stand is where a server stands opposite a crowd or askers: two namespaces and
+// a wire, and nothing else but what the uplink is wanted for. The server is the
+// real gateway, or any other program.
 type Stand struct {
 	// Gateway is the box; nil on a stand for another server.
 	Gateway *Gateway
@@ -26,14 +27,16 @@ type Stand struct {
 	Address netip.Prefix
 
 	site   *Space
+	beyond *Cloud     // the other end of the uplink; nil: it leads to nobody
+	names  *FastNames // there
 	crowds []*Crowd
 	cpus   []int
 }
 
 // StandOptions say what stands there.
 type StandOptions struct {
-	// Bin is the directory of chargegated and chargegate; empty: the stand is for
-	// another server, with Address.
+	// Bin is the directory of chargegated and chargegate, whose box is made: any
+	// program may stand in it. Empty: the stand is for another server, with Address.
 	Bin     string
 	Address netip.Prefix
 	// Chargers is how many chargers the network is planned for, and Listed how many
@@ -49,6 +52,8 @@ type StandOptions struct {
 	LogLevel string
 	// CPUs are those that the server may run on; nil: all.
 	CPUs []int
+	// Names and Time want a resolver and a chronyd behind the uplink of the box.
+	Names, Time bool
 }
 
 // OpenStand makes a stand, and prepares the gateway but for the daemon (see
@@ -87,8 +92,7 @@ func (s *Stand) build(ctx context.Context, o StandOptions) (err error) {
 	if s.Gateway == nil {
 		return s.Space.address(s.Iface, o.Address.String())
 	}
-	// The uplink leads to nobody.
-	if err := s.site.wire(uplink, s.Space, uplink, cloudMAC, [6]byte{0xdc, 0xa6, 0x32, 0, 0, 1}); err != nil {
+	if err := s.lead(ctx, o); err != nil {
 		return err
 	}
 	s.Gateway.State, s.Gateway.CPUs = cmp.Or(o.State, s.Gateway.State), o.CPUs
@@ -99,6 +103,33 @@ func (s *Stand) build(ctx context.Context, o StandOptions) (err error) {
 		return err
 	}
 	s.Address = s.Gateway.Addresses[s.Iface]
+	return nil
+}
+
+// lead makes the uplink lead to what is wanted there.
+func (s *Stand) lead(ctx context.Context, o StandOptions) (err error) {
+	if !o.Names && !o.Time {
+		return s.site.wireUplink(s.Space)
+	}
+	space, err := newSpace("cloud")
+	if err != nil {
+		return err
+	}
+	s.beyond = &Cloud{Space: space}
+	if err := space.wireUplink(s.Space); err != nil {
+		return err
+	}
+	if err := space.address(uplink, RouterAddr+"/24", ResolverAddr+"/32", TimeAddr+"/32"); err != nil {
+		return err
+	}
+	if o.Names {
+		if s.names, err = openFastNames(space); err != nil {
+			return err
+		}
+	}
+	if o.Time {
+		return s.beyond.StartClock(ctx)
+	}
 	return nil
 }
 
@@ -164,6 +195,12 @@ func (p *Program) WaitSaid(ctx context.Context, text string) error {
 func (s *Stand) Close() {
 	for _, c := range s.crowds {
 		c.Close()
+	}
+	if s.names != nil {
+		s.names.close()
+	}
+	if s.beyond != nil {
+		s.beyond.close()
 	}
 	switch {
 	case s.Gateway != nil:

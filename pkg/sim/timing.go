@@ -44,11 +44,16 @@ func Sum(views []View) Herd {
 // Percentile returns the time by which a share of those who reached the stage
 // had reached it; zero when nobody has. share is above 0 and at most 1.
 func (h Herd) Percentile(stage string, share float64) time.Duration {
-	all := h.Stages[stage]
-	if len(all) == 0 {
+	return Percentile(h.Stages[stage], share)
+}
+
+// Percentile is what a share of ascending times, above 0 and at most 1, does not
+// pass; zero of none.
+func Percentile(ascending []time.Duration, share float64) time.Duration {
+	if len(ascending) == 0 {
 		return 0
 	}
-	return all[min(len(all)-1, int(math.Ceil(share*float64(len(all))))-1)]
+	return ascending[min(len(ascending)-1, int(math.Ceil(share*float64(len(ascending))))-1)]
 }
 
 // String is a table of the herd, in milliseconds.

@@ -58,7 +58,7 @@ func binaries() (string, error) {
 	if raceEnabled {
 		args = append(args, "-race")
 	}
-	cmd := exec.Command("go", append(args, "./cmd/chargegated", "./cmd/chargegate")...)
+	cmd := exec.Command("go", append(args, "./cmd/chargegated", "./cmd/chargegate", "./cmd/chargesim")...)
 	cmd.Dir = "../.."
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building the programs: %w\n%s", err, said)

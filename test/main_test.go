@@ -88,6 +88,7 @@ func run(m *testing.M) (int, error) {
 			{Name: neighbour, Network: "P1"}, {Name: witness, Network: "P1"}, {Name: upstairs, Network: "P2"},
 		},
 		Habits: sim.Brisk(), LogLevel: "debug",
+		NameRate: 1000, // one device asks all that the tests want to know
 	})
 	if err != nil {
 		return 1, err
@@ -122,6 +123,7 @@ func harm(said string) error {
 var programs = []string{
 	"ip", "nft", "chronyd", "chronyc", "mosquitto", "mosquitto_sub", "mosquitto_pub", "udhcpc", "dhclient", "dhcpcd", "dig",
 	"busybox", "ntpdig", "openssl", "gnutls-cli", "curl", "ping", "dbus-daemon", "networkctl", systemdNetworkd, "perfdhcp",
+	"kdig", "drill", "gcc", "musl-gcc",
 }
 
 // binaries returns the directory of the programs under test: CHARGEGATE_BIN, or

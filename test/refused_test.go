@@ -35,11 +35,11 @@ func refusedToCharger(t *testing.T) {
 		}
 	}
 	for id, text := range map[string]string{
-		"egress-name-refused":     sim.Elsewhere,
-		"egress-port-refused":     sim.API + " on port 8883",
-		"egress-nameless-refused": sim.ElsewhereIP,
-		"resolver-name-refused":   sim.Elsewhere,
-		"denied-direct":           "proxy",
+		"egress-name-refused":            sim.Elsewhere,
+		"egress-port-refused":            sim.API + " on port 8883",
+		"egress-nameless-refused":        sim.ElsewhereIP,
+		"resolver-firmware-name-refused": sim.Elsewhere, // it has just asked for the API (F-7)
+		"denied-direct":                  "proxy",
 	} {
 		said(t, rogue, id, text)
 	}

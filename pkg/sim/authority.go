@@ -66,12 +66,17 @@ func (a *Authority) Pool() *x509.CertPool {
 // certify makes the certificate of a server with these names. The chain carries
 // the intermediate, as TLS wants it (RFC 8446, 4.4.2).
 func (a *Authority) certify(names ...string) (tls.Certificate, error) {
+	return a.certifyBetween(yesterday(), nextMonth(), names...)
+}
+
+// certifyBetween is certify for a certificate that is valid between two moments.
+func (a *Authority) certifyBetween(from, until time.Time, names ...string) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
 	leaf := template(names[0])
-	leaf.DNSNames = names
+	leaf.DNSNames, leaf.NotBefore, leaf.NotAfter = names, from, until
 	leaf.KeyUsage = x509.KeyUsageDigitalSignature
 	leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	leaf, err = sign(leaf, a.intermediate, &key.PublicKey, a.key)
@@ -97,8 +102,12 @@ func writePair(cert tls.Certificate, chainFile, keyFile string) error {
 	return os.WriteFile(keyFile, pemOf("PRIVATE KEY", key), 0o600)
 }
 
-// template is what all certificates share. They are valid from yesterday on, so
-// that a clock a little behind does no harm.
+// Certificates are valid from yesterday on, so that a clock a little behind does
+// no harm.
+func yesterday() time.Time { return time.Now().Add(-24 * time.Hour) }
+func nextMonth() time.Time { return time.Now().Add(30 * 24 * time.Hour) }
+
+// template is what all certificates share.
 func template(name string) *x509.Certificate {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	if err != nil { // crypto/rand does not fail
@@ -106,7 +115,7 @@ func template(name string) *x509.Certificate {
 	}
 	return &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: name, Organization: []string{"Garage"}},
-		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(30 * 24 * time.Hour),
+		NotBefore: yesterday(), NotAfter: nextMonth(),
 		BasicConstraintsValid: true,
 	}
 }

@@ -1,9 +1,12 @@
 package sim
 
 import (
+	"bytes"
 	"context"
+	"crypto/x509"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 )
 
@@ -11,17 +14,19 @@ import (
 // documentation (RFC 5737), but for the two public resolvers that chargers fall
 // back to (Z-12).
 const (
-	RouterAddr   = "203.0.113.1"    // the cloud's end of the uplink
-	UplinkAddr   = "203.0.113.2"    // the gateway's
-	ResolverAddr = "192.0.2.53"     // the resolver that the gateway asks
-	TimeAddr     = "192.0.2.123"    // the time server that the gateway's chronyd asks
-	HubAddr      = "198.51.100.10"  // zapcloud.azure-devices.net
-	OldAPIAddr   = "198.51.100.11"  // zapcloud-api.azurewebsites.net
-	DevicesAddr  = "198.51.100.12"  // devices.zaptec.com
-	APIAddr      = "198.51.100.13"  // api.zaptec.com
-	ElsewhereIP  = "198.51.100.14"  // example.com: works, and is none of a charger's business
-	BystanderIP  = "203.0.113.66"   // somebody else on the uplink
-	BigAddr      = "198.51.100.100" // the first of large.example.com
+	RouterAddr        = "203.0.113.1"    // the cloud's end of the uplink
+	UplinkAddr        = "203.0.113.2"    // the gateway's
+	ResolverAddr      = "192.0.2.53"     // the resolver that the gateway asks
+	OtherResolverAddr = "192.0.2.54"     // another one that it may ask
+	TimeAddr          = "192.0.2.123"    // the time server that the gateway's chronyd asks
+	HubAddr           = "198.51.100.10"  // zapcloud.azure-devices.net
+	OtherHubAddr      = "198.51.100.20"  // where the hub can move to
+	OldAPIAddr        = "198.51.100.11"  // zapcloud-api.azurewebsites.net
+	DevicesAddr       = "198.51.100.12"  // devices.zaptec.com
+	APIAddr           = "198.51.100.13"  // api.zaptec.com
+	ElsewhereIP       = "198.51.100.14"  // example.com: works, and is none of a charger's business
+	BystanderIP       = "203.0.113.66"   // somebody else on the uplink
+	BigAddr           = "198.51.100.100" // the first of large.example.net
 )
 
 // The names of the simulated Internet that have a meaning of their own.
@@ -31,9 +36,11 @@ const (
 	Devices   = "devices.zaptec.com"
 	API       = "api.zaptec.com"
 	Elsewhere = "example.com"
+	// ResolverName is in the certificate that the resolvers show over TLS.
+	ResolverName = "dns.example.net"
 	// Big has so many addresses that the answer needs TCP. The garage's
 	// configuration allows it.
-	Big = "large.example.com"
+	Big = "large.example.net"
 )
 
 // Endpoints are the four hosts that a charger needs, each with its port (Z-8,
@@ -51,7 +58,10 @@ type Cloud struct {
 	Web       *Web
 	Witness   *Witness
 	Broker    *Program // mosquitto, as the hub
+	OtherHub  *Program // mosquitto at the hub's other address; nil before StartOtherHub
 	Clock     *Program // chronyd; nil while stopped
+
+	liar *liar // in chronyd's place; nil: none
 }
 
 // uplink names both ends of the wire between cloud and gateway.
@@ -81,7 +91,7 @@ func (c *Cloud) build(ctx context.Context, gw *Space) error {
 		return err
 	}
 	addrs := []string{RouterAddr + "/24", BystanderIP + "/24"}
-	for _, a := range append([]string{ResolverAddr, TimeAddr, HubAddr, OldAPIAddr, DevicesAddr, APIAddr, ElsewhereIP}, publicResolvers...) {
+	for _, a := range append([]string{ResolverAddr, OtherResolverAddr, TimeAddr, HubAddr, OtherHubAddr, OldAPIAddr, DevicesAddr, APIAddr, ElsewhereIP}, publicResolvers...) {
 		addrs = append(addrs, a+"/32")
 	}
 	if err := c.Space.address(uplink, addrs...); err != nil {
@@ -94,25 +104,26 @@ func (c *Cloud) build(ctx context.Context, gw *Space) error {
 	if c.Authority, err = newAuthority(Dir); err != nil {
 		return err
 	}
-	if c.Names, err = openNames(c.Space); err != nil {
+	if c.Names, err = openNames(c.Space, c.Authority); err != nil {
 		return err
 	}
 	if c.Web, err = openWeb(c.Space, c.Authority); err != nil {
 		return err
 	}
-	if c.Broker, err = c.startBroker(ctx); err != nil {
+	if c.Broker, err = c.startBroker(ctx, "mosquitto", HubAddr); err != nil {
 		return err
 	}
 	return c.StartClock(ctx)
 }
 
-// startBroker runs mosquitto as the hub: MQTT over TLS on 8883 (Z-8).
-func (c *Cloud) startBroker(ctx context.Context) (*Program, error) {
+// startBroker runs mosquitto as the hub: MQTT over TLS on 8883 (Z-8) of an
+// address.
+func (c *Cloud) startBroker(ctx context.Context, name, addr string) (*Program, error) {
 	cert, err := c.Authority.certify("*.azure-devices.net", Hub)
 	if err != nil {
 		return nil, err
 	}
-	chain, key, file := filepath.Join(Dir, "hub.pem"), filepath.Join(Dir, "hub.key"), filepath.Join(Dir, "mosquitto.conf")
+	chain, key, file := filepath.Join(Dir, name+".pem"), filepath.Join(Dir, name+".key"), filepath.Join(Dir, name+".conf")
 	if err := writePair(cert, chain, key); err != nil {
 		return nil, err
 	}
@@ -128,7 +139,7 @@ listener 8883 %s
 certfile %s
 keyfile %s
 tls_version tlsv1.2
-`, HubAddr, chain, key))
+`, addr, chain, key))
 	if err != nil {
 		return nil, err
 	}
@@ -136,11 +147,11 @@ tls_version tlsv1.2
 	if err != nil {
 		return nil, err
 	}
-	p, err := c.Space.launch("mosquitto", cmd, disguise{})
+	p, err := c.Space.launch(name, cmd, disguise{})
 	if err != nil {
 		return nil, err
 	}
-	return p, waitFor(ctx, "the broker to listen", p, func() bool { return c.Space.listens(netip.MustParseAddrPort(HubAddr + ":8883")) })
+	return p, waitFor(ctx, "the broker to listen", p, func() bool { return c.Space.listens(netip.MustParseAddrPort(addr + ":8883")) })
 }
 
 // StopHub takes the hub away: its port is closed, as when the service behind the
@@ -149,8 +160,27 @@ func (c *Cloud) StopHub() { c.Broker.Stop() }
 
 // StartHub brings the hub back.
 func (c *Cloud) StartHub(ctx context.Context) (err error) {
-	c.Broker, err = c.startBroker(ctx)
+	c.Broker, err = c.startBroker(ctx, "mosquitto", HubAddr)
 	return err
+}
+
+// StartOtherHub starts a second hub, at OtherHubAddr. Names.Set moves its name
+// there. HubIs tells the two apart.
+func (c *Cloud) StartOtherHub(ctx context.Context) (err error) {
+	c.OtherHub, err = c.startBroker(ctx, "other-mosquitto", OtherHubAddr)
+	return err
+}
+
+// HubIs returns the address of the hub that showed a certificate; "" when it was
+// none of them.
+func (c *Cloud) HubIs(cert *x509.Certificate) string {
+	for name, addr := range map[string]string{"mosquitto": HubAddr, "other-mosquitto": OtherHubAddr} {
+		text, err := os.ReadFile(filepath.Join(Dir, name+".pem"))
+		if err == nil && bytes.HasPrefix(text, pemOf("CERTIFICATE", cert.Raw)) {
+			return addr
+		}
+	}
+	return ""
 }
 
 // StartClock starts the time that the gateway follows. It does nothing when it
@@ -192,7 +222,9 @@ func (s *Space) launchChronyd(name, file string) (*Program, error) {
 
 func (c *Cloud) close() {
 	c.Clock.Stop()
+	c.StopLie()
 	c.Broker.Stop()
+	c.OtherHub.Stop()
 	if c.Web != nil {
 		c.Web.close()
 	}

@@ -5,7 +5,7 @@
 //
 //	cloud                          gw                              site
 //	203.0.113.1 ── eth0 ─────── eth0 203.0.113.2
-//	192.0.2.53     resolver        chargegated (the real one)
+//	192.0.2.53, 54 resolvers       chargegated (the real one)
 //	192.0.2.123    chronyd         chronyd
 //	198.51.100.10  mosquitto       nftables, as rendered
 //	198.51.100.11… four hosts      garage-p1 10.83.0.1 ──────── garage-p1 ─┬─ P1-01
@@ -207,6 +207,13 @@ func (g *Garage) PowerOff() {
 		wg.Go(c.PowerOff)
 	}
 	wg.Wait()
+}
+
+// Configure changes the options of the daemon and writes its configuration anew,
+// for its next start.
+func (g *Garage) Configure(change func(*Options)) error {
+	change(&g.Options)
+	return g.Gateway.configure(g.Options)
 }
 
 // Views are what the chargers know of themselves.

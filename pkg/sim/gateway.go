@@ -29,8 +29,10 @@ type Gateway struct {
 	Daemon *Program
 	// Clock is chronyd; nil while stopped.
 	Clock *Program
-	// State is the directory where the daemon keeps its leases.
+	// State is the directory where the daemon keeps its leases and names.
 	State string
+	// Resolv is the file that stands in the place of the gateway's resolv.conf.
+	Resolv string
 	// CPUs are those that the daemon may run on; nil: all.
 	CPUs []int
 
@@ -63,9 +65,9 @@ func openGateway(bin string) (*Gateway, error) {
 	}
 	g := &Gateway{Space: space, Addresses: map[string]netip.Prefix{}, bin: bin, dir: filepath.Join(Dir, "gw")}
 	g.Config, g.State = filepath.Join(g.dir, "chargegate.toml"), filepath.Join(g.dir, "state")
-	resolv := filepath.Join(g.dir, "resolv.conf")
-	g.binds = map[string]string{"/etc/resolv.conf": resolv}
-	return g, errors.Join(os.MkdirAll(g.run(), 0o755), writeFile(resolv, "nameserver "+ResolverAddr+"\n"))
+	g.Resolv = filepath.Join(g.dir, "resolv.conf")
+	g.binds = map[string]string{"/etc/resolv.conf": g.Resolv}
+	return g, errors.Join(os.MkdirAll(g.run(), 0o755), writeFile(g.Resolv, "nameserver "+ResolverAddr+"\n"))
 }
 
 // configure writes the configuration and the inventory.

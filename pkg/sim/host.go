@@ -98,6 +98,18 @@ func (h *Host) File(name, text string, mode os.FileMode) (string, error) {
 	return path, os.Chmod(path, mode)
 }
 
+// disguise is what the host's programs find changed. None may set the clock, which
+// is the machine's: clients of NTP run here.
+func (h *Host) disguise() disguise {
+	d := disguise{Binds: maps.Clone(h.binds)}
+	for c := range unix.CAP_LAST_CAP + 1 {
+		if c != unix.CAP_SYS_TIME {
+			d.Caps = append(d.Caps, c)
+		}
+	}
+	return d
+}
+
 // Run runs a real program on the host until it ends or ctx is done, and returns
 // everything that it printed. The error tells its exit code.
 func (h *Host) Run(ctx context.Context, name string, args ...string) (string, error) {
@@ -110,7 +122,7 @@ func (h *Host) Run(ctx context.Context, name string, args ...string) (string, er
 
 // RunCmd is Run for a command that somebody has put together.
 func (h *Host) RunCmd(ctx context.Context, cmd *exec.Cmd) (string, error) {
-	if err := (disguise{Binds: maps.Clone(h.binds)}).wear(cmd); err != nil {
+	if err := h.disguise().wear(cmd); err != nil {
 		return "", err
 	}
 	return h.Space.output(ctx, cmd)
@@ -122,7 +134,7 @@ func (h *Host) Launch(name string, args ...string) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	return h.Space.launch(h.Name+"-"+name, cmd, disguise{Binds: maps.Clone(h.binds)})
+	return h.Space.launch(h.Name+"-"+name, cmd, h.disguise())
 }
 
 // Addresses are the host's own IPv4 addresses, with the length of the subnet.

@@ -24,6 +24,18 @@ type Options struct {
 	// Lease is the lease that the daemon gives, as the configuration writes it;
 	// empty: the daemon's own choice.
 	Lease string
+	// Upstreams are the DNS servers that the daemon asks, as the configuration
+	// writes them; nil: the cloud's first resolver.
+	Upstreams []string
+	// Allow are the names, and patterns, that chargers may reach on port 443 besides
+	// Zaptec's; nil: Big.
+	Allow []string
+	// NameRate is how many questions a second each device may ask, as the
+	// configuration has it; 0: the daemon's own choice.
+	NameRate int
+	// TimeRate is how many requests for the time a second each device may make; 0:
+	// the daemon's own choice.
+	TimeRate int
 	// Progress is told what is being made, line by line; nil: nobody.
 	Progress io.Writer
 }
@@ -107,8 +119,24 @@ func configuration(o Options) string {
 	if o.Lease != "" {
 		fmt.Fprintf(&b, "\n[dhcp]\nlease = %q\n", o.Lease)
 	}
-	fmt.Fprintf(&b, "\n[dns]\nupstreams = [%q]\n", ResolverAddr)
-	fmt.Fprintf(&b, "\n[[egress.allow]]\nname = %q\nports = [443]\nreason = \"an answer that needs TCP\"\n", Big)
+	upstreams := o.Upstreams
+	if upstreams == nil {
+		upstreams = []string{ResolverAddr}
+	}
+	fmt.Fprintf(&b, "\n[dns]\nupstreams = [\"%s\"]\n", strings.Join(upstreams, `", "`))
+	if o.NameRate > 0 {
+		fmt.Fprintf(&b, "rate = %d\n", o.NameRate)
+	}
+	if o.TimeRate > 0 {
+		fmt.Fprintf(&b, "\n[ntp]\nrate = %d\n", o.TimeRate)
+	}
+	allow := o.Allow
+	if allow == nil {
+		allow = []string{Big}
+	}
+	for _, name := range allow {
+		fmt.Fprintf(&b, "\n[[egress.allow]]\nname = %q\nports = [443]\nreason = \"to try it\"\n", name)
+	}
 	level := o.LogLevel
 	if level == "" {
 		level = "info"

@@ -26,6 +26,7 @@ var debian = map[string]string{
 	"chronyd": "chrony", "chronyc": "chrony", "mosquitto": "mosquitto", "mosquitto_sub": "mosquitto-clients",
 	"mosquitto_pub": "mosquitto-clients", "nft": "nftables", "udhcpc": "udhcpc", "dhclient": "isc-dhcp-client",
 	"dhcpcd": "dhcpcd-base", "dig": "bind9-dnsutils", "busybox": "busybox", "openssl": "openssl",
+	"kdig": "knot-dnsutils", "drill": "ldnsutils", "gcc": "gcc", "musl-gcc": "musl-tools",
 	"gnutls-cli": "gnutls-bin", "curl": "curl", "ip": "iproute2", "ping": "iputils-ping",
 	"ntpdig": "ntpsec-ntpdig", "perfdhcp": "kea-admin", "dbus-daemon": "dbus-daemon",
 	"networkctl": "systemd", "/usr/lib/systemd/systemd-networkd": "systemd",

@@ -109,8 +109,10 @@ func (w *Witness) WaitFor(ctx context.Context) error {
 var permitted = func() map[string]bool {
 	m := map[string]bool{
 		"udp " + ResolverAddr + ":53": true, "tcp " + ResolverAddr + ":53": true,
+		"udp " + OtherResolverAddr + ":53": true, "tcp " + OtherResolverAddr + ":53": true,
+		"tcp " + ResolverAddr + ":853": true, "tcp " + OtherResolverAddr + ":853": true,
 		"udp " + TimeAddr + ":123": true,
-		"tcp " + HubAddr + ":8883": true,
+		"tcp " + HubAddr + ":8883": true, "tcp " + OtherHubAddr + ":8883": true,
 	}
 	for _, a := range []string{OldAPIAddr, DevicesAddr, APIAddr} {
 		m["tcp "+a+":443"] = true

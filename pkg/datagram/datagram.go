@@ -147,7 +147,9 @@ func (b *Batch) Answer(i int, data []byte) {
 }
 
 // Flush sends the answers that are in line and returns how many the kernel did
-// not take. One that cannot be sent does not keep back the others.
+// not take. One that cannot be sent does not keep back the others, and none waits
+// for room: what fills a socket is one device that sleeps while its answers come,
+// and the others must not sleep with it.
 func (b *Batch) Flush() (unsent int) {
 	for b.sent = 0; b.sent < b.many; {
 		if err := b.c.Write(b.send); err != nil {
@@ -163,7 +165,7 @@ func (b *Batch) Flush() (unsent int) {
 	return unsent
 }
 
-// transmit sends what is left, and reports false when the socket is full.
+// transmit sends what is left, as far as there is room.
 func (b *Batch) transmit(fd uintptr) bool {
 	for {
 		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.out[b.sent])),
@@ -173,10 +175,44 @@ func (b *Batch) transmit(fd uintptr) bool {
 			b.sent += int(n)
 			return true
 		case unix.EINTR:
-		case unix.EAGAIN:
-			return false
 		default:
 			return true
 		}
 	}
+}
+
+// Send sends one datagram from a socket of IPv4, now or not at all: without room it
+// fails at once (EAGAIN), and never waits.
+func Send(c *net.UDPConn, data []byte, to netip.AddrPort) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	at := &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().Unmap().As4()}
+	var sending error
+	err = raw.Write(func(fd uintptr) bool {
+		for {
+			sending = unix.Sendto(int(fd), data, unix.MSG_DONTWAIT, at)
+			if !errors.Is(sending, unix.EINTR) {
+				return true
+			}
+		}
+	})
+	return errors.Join(err, os.NewSyscallError("sendto", sending))
+}
+
+// Room asks the kernel to keep so many bytes for a reader and for a writer that are
+// not quick enough. It doubles them for its own book-keeping. Forcing it takes a
+// capability that the daemon does not have when it is installed; then rmem_max and
+// wmem_max of net.core are the limits, and less is no reason not to serve.
+func Room(c syscall.RawConn, receive, send int) error {
+	return c.Control(func(fd uintptr) {
+		for _, b := range []struct{ force, ask, bytes int }{
+			{unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, receive}, {unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, send},
+		} {
+			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, b.force, b.bytes) != nil {
+				_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, b.ask, b.bytes)
+			}
+		}
+	})
 }

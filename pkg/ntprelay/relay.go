@@ -50,6 +50,7 @@ import (
 	"time"
 
 	"chargegate/pkg/charger"
+	"chargegate/pkg/datagram"
 	"chargegate/pkg/event"
 	"chargegate/pkg/limit"
 
@@ -137,6 +138,9 @@ const (
 	// of a large garage that comes back at once (F-1). A request that waits longer
 	// than maxWait is not answered anyway.
 	askBuffer = 1 << 20
+	// answerBuffer is how many bytes of answers may be on their way through the air:
+	// a device that sleeps takes none, and the others must not wait for it.
+	answerBuffer = 1 << 20
 	// burst is how many seconds' worth of its rate a device may ask at once.
 	burst = 16
 	// everyKiss is the time between two hints to a device that it asks too often.
@@ -149,16 +153,13 @@ const (
 func prepare(_, _ string, c syscall.RawConn) error {
 	var err error
 	if e := c.Control(func(fd uintptr) {
-		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, askBuffer) != nil {
-			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, askBuffer)
-		}
 		err = errors.Join(
 			unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_FREEBIND, 1),
 			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1))
 	}); e != nil {
 		return e
 	}
-	return err
+	return errors.Join(err, datagram.Room(c, askBuffer, answerBuffer))
 }
 
 // Addrs returns the addresses that are held, in the order of Config.Listen, with

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"syscall"
 
+	"chargegate/pkg/datagram"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -74,7 +76,7 @@ func (s *Server) isOurs(at netip.AddrPort) bool {
 // port for UDP that may be taken for TCP: then another one is tried.
 func take(at netip.AddrPort) (socket, error) {
 	datagrams := net.ListenConfig{Control: func(network, address string, c syscall.RawConn) error {
-		return errors.Join(freebind(network, address, c), grow(network, address, c))
+		return errors.Join(freebind(network, address, c), datagram.Room(c, udpBuffer, udpOnTheirWay))
 	}}
 	lc := net.ListenConfig{Control: freebind}
 	lc.SetMultipathTCP(false)

@@ -8,13 +8,10 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"chargegate/pkg/datagram"
 	"chargegate/pkg/event"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -26,6 +23,11 @@ const (
 	// question counts 768, or up to 4,352 where a driver receives into whole
 	// pages: room for the first question of a garage (F-1).
 	udpBuffer = 4 << 20
+	// udpOnTheirWay is how many bytes of answers may be on their way, each counted
+	// with some 500 more. Those to a device that sleeps stay in the driver: at the
+	// rate that one may ask it takes minutes to use this up, and no driver keeps them
+	// so long.
+	udpOnTheirWay = 4 << 20
 )
 
 // Bounds of the questions over UDP that are being answered the ordinary way, in
@@ -167,18 +169,7 @@ func (s *Server) answerUDP(ctx context.Context, j *job) {
 	if out == nil {
 		return
 	}
-	if _, err := j.udp.WriteToUDPAddrPort(out, j.from); err != nil {
+	if datagram.Send(j.udp, out, j.from) != nil {
 		s.count.unsent.Add(1)
 	}
-}
-
-// grow makes the receive buffer as large as may be. Forcing it takes a capability
-// that the daemon does not have when it is installed; then net.core.rmem_max is
-// the limit, and less is no reason not to serve.
-func grow(_, _ string, c syscall.RawConn) error {
-	return c.Control(func(fd uintptr) {
-		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, udpBuffer) != nil {
-			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, udpBuffer)
-		}
-	})
 }

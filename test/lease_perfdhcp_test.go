@@ -16,6 +16,8 @@ const (
 	// relayed is the device that perfdhcp runs on: a wired relay agent, as some
 	// access points are.
 	relayed = "P1-relay"
+	// relay is its address, the last one of the network's subnet.
+	relay = "10.83.7.254"
 	// exchanges is how many times an address is asked for and taken, and clients in
 	// how many names.
 	exchanges, clients = 10_000, 1000
@@ -28,13 +30,16 @@ const (
 // with.
 func TestPerfdhcp(t *testing.T) {
 	o := sim.Options{
-		Networks: []sim.Network{{Name: "P1", Listed: clients}}, Guests: []sim.Guest{{Name: relayed, Network: "P1"}},
+		Networks: []sim.Network{{Name: "P1", Listed: clients, Relays: []string{relay}}}, Guests: []sim.Guest{{Name: relayed, Network: "P1"}},
 		Habits: sim.Brisk(), LogLevel: "info",
 	}
 	apart(t, o, func(t *testing.T) {
 		h := host(t, relayed)
 		subnet := garage.Gateway.Addresses["garage-p1"]
 		gateway, own := subnet.Addr(), lastOf(subnet)
+		if own.String() != relay {
+			t.Fatalf("the last address of %s is %s, and the configuration names %s", subnet, own, relay)
+		}
 		if err := h.Configure(sim.Binding{Addr: netip.PrefixFrom(own, subnet.Bits()), Router: gateway, DNS: gateway}); err != nil {
 			t.Fatal(err)
 		}

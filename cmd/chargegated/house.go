@@ -214,6 +214,9 @@ func (h *house) who(mac [6]byte, ip netip.Addr) event.Subject {
 		if !ok {
 			return event.Subject{}
 		}
+		if _, own := h.book.Where(at); own != ip.Unmap() { // with a charger's MAC on another network
+			return event.Subject{Charger: h.book.NameAt(ip), MAC: net.HardwareAddr(at[:]).String(), IP: ip.String()}
+		}
 		hw = at
 	}
 	s := event.Subject{Charger: h.book.NameOf(hw), MAC: net.HardwareAddr(hw[:]).String()}

@@ -63,3 +63,9 @@ func advice(s Status, now time.Time) string {
 	}
 	return "Has everything it needs but does not call the cloud. Check in the app that it is set up and that Communication mode is Wi-Fi."
 }
+
+// elsewhere is the sentence for who uses a charger's MAC on another network than
+// the inventory says.
+func elsewhere(c Charger, network string) string {
+	return fmt.Sprintf("Has the MAC address of %s, which the inventory has on %s. If that charger is on %s now, correct its row; if not, find out what this device is.", c.Name, c.Network, network)
+}

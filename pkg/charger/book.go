@@ -4,7 +4,8 @@
 //
 // Rooms report what they saw; the Book keeps, for each charger, when it was
 // last proved to have come how far. It decides nothing and sends nothing: the
-// rooms go on whatever it says.
+// rooms go on whatever it says. A charger is who the inventory says on its own
+// network; whoever uses its MAC on another is a stranger with a story of its own.
 package charger
 
 import (
@@ -21,15 +22,24 @@ const maxStrangers = 256
 type Book struct {
 	mu     sync.Mutex
 	inv    Inventory
-	seen   map[MAC]*seen
-	byAddr map[netip.Addr]MAC
+	seen   map[key]*seen
+	byAddr map[netip.Addr]key
+	spare  int // of seen may make room for others
 	moved  func(c Charger, from, to Stage)
+}
+
+// A key is whom something is known of. A MAC is easily copied, so what is seen
+// with a charger's on another network than the inventory says is somebody else's
+// story: it can take nothing away from the charger's own.
+type key struct {
+	mac  MAC
+	away string // the network, if the inventory has the MAC on another one
 }
 
 // NewBook opens a book with the inventory given. moved is called, outside the
 // book's lock, when a charger's stage changes; nil: never.
 func NewBook(inv Inventory, moved func(c Charger, from, to Stage)) *Book {
-	return &Book{inv: inv, seen: map[MAC]*seen{}, byAddr: map[netip.Addr]MAC{}, moved: moved}
+	return &Book{inv: inv, seen: map[key]*seen{}, byAddr: map[netip.Addr]key{}, moved: moved}
 }
 
 // Replace takes over a new inventory. What was seen of each MAC stays.
@@ -37,6 +47,47 @@ func (b *Book) Replace(inv Inventory) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.inv = inv
+	b.rekeyLocked()
+}
+
+// rekeyLocked puts what was seen where it belongs by the inventory now. Of two
+// stories of a MAC that are one now the later remains.
+func (b *Book) rekeyLocked() {
+	was := b.seen
+	b.seen, b.byAddr, b.spare = make(map[key]*seen, len(was)), make(map[netip.Addr]key, len(was)), 0
+	for k, s := range was {
+		k = b.keyLocked(k.mac, s.network)
+		if other := b.seen[k]; other == nil || other.last.Before(s.last) {
+			b.seen[k] = s
+		}
+	}
+	for k, s := range b.seen {
+		if s.addr.IsValid() {
+			b.byAddr[s.addr] = k
+		}
+		if b.spareLocked(k, s) {
+			b.spare++
+		}
+	}
+}
+
+// keyLocked tells whose it is what is seen with a MAC on a network.
+func (b *Book) keyLocked(mac MAC, network string) key {
+	if c, ok := b.inv[mac]; ok && !c.On(network) {
+		return key{mac, network}
+	}
+	return key{mac: mac}
+}
+
+// spareLocked says whether what is known may make room for others.
+func (b *Book) spareLocked(k key, s *seen) bool {
+	return !b.namedLocked(k) && !s.addr.IsValid()
+}
+
+// namedLocked says whether the inventory names who it is.
+func (b *Book) namedLocked(k key) bool {
+	_, named := b.inv[k.mac]
+	return named && k.away == ""
 }
 
 // Inventory returns how many chargers the inventory names, in all or of one
@@ -44,9 +95,12 @@ func (b *Book) Replace(inv Inventory) {
 func (b *Book) Inventory(network string) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if network == "" {
+		return len(b.inv)
+	}
 	n := 0
 	for _, c := range b.inv {
-		if network == "" || c.Network == "" || c.Network == network {
+		if c.On(network) {
 			n++
 		}
 	}
@@ -66,48 +120,60 @@ func (b *Book) Known(mac MAC) (Charger, bool) {
 func (b *Book) NameOf(mac MAC) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.rowLocked(mac).Name
+	return b.rowLocked(key{mac: mac}).Name
+}
+
+// NameAt is NameOf for who holds an address, and not the charger's name for who
+// uses its MAC on another network; empty: nobody does.
+func (b *Book) NameAt(addr netip.Addr) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if k, ok := b.byAddr[addr.Unmap()]; ok {
+		return b.rowLocked(k).Name
+	}
+	return ""
 }
 
 // At returns who holds an address now.
 func (b *Book) At(addr netip.Addr) (MAC, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	mac, ok := b.byAddr[addr.Unmap()]
-	return mac, ok
+	k, ok := b.byAddr[addr.Unmap()]
+	return k.mac, ok
 }
 
-// StageOf returns how far a MAC has come.
+// StageOf returns how far a MAC has come, a charger's on its own network.
 func (b *Book) StageOf(mac MAC) Stage {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s := b.seen[mac]; s != nil {
+	if s := b.seen[key{mac: mac}]; s != nil {
 		return s.stage
 	}
 	return Wifi
 }
 
-// Where returns the network and the address that a MAC was last seen with.
+// Where returns the network and the address that a MAC was last seen with, a
+// charger's on its own network.
 func (b *Book) Where(mac MAC) (network string, addr netip.Addr) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s := b.seen[mac]; s != nil {
+	if s := b.seen[key{mac: mac}]; s != nil {
 		return s.network, s.addr
 	}
 	return "", netip.Addr{}
 }
 
-func (b *Book) rowLocked(mac MAC) Charger {
-	if c, ok := b.inv[mac]; ok {
-		return c
+func (b *Book) rowLocked(k key) Charger {
+	if b.namedLocked(k) {
+		return b.inv[k.mac]
 	}
-	return Charger{MAC: mac, Name: "unknown " + mac.String()}
+	return Charger{MAC: k.mac, Name: "unknown " + k.mac.String(), Network: k.away}
 }
 
 // Associated tells that a MAC is on the network's radio, with its signal in
 // dBm (0: not known, F-11).
 func (b *Book) Associated(mac MAC, network string, signal int, now time.Time) {
-	b.note(mac, now, func(s *seen) {
+	b.note(mac, network, now, func(s *seen) {
 		s.network, s.signal = network, signal
 		if s.associated.IsZero() {
 			s.associated = now
@@ -115,19 +181,28 @@ func (b *Book) Associated(mac MAC, network string, signal int, now time.Time) {
 	})
 }
 
-// Left tells that a MAC has gone from the radio. What it has to prove begins
-// again from the bottom.
-func (b *Book) Left(mac MAC, now time.Time) {
-	b.change(mac, now, func(s *seen) {
+// Left tells that a MAC has gone from a network's radio. What it has to prove
+// begins again from the bottom. It reports false, and nothing changes, if the MAC
+// was last seen on another network, where it has moved to.
+func (b *Book) Left(mac MAC, network string, now time.Time) bool {
+	b.mu.Lock()
+	s := b.seen[b.keyLocked(mac, network)]
+	there := s != nil && s.network == network
+	b.mu.Unlock()
+	if !there {
+		return false
+	}
+	b.change(mac, network, now, func(s *seen) {
 		s.associated, s.leased, s.resolved, s.timed = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		s.signal, s.last, s.left = 0, time.Time{}, now
 	})
+	return true
 }
 
 // Asked tells that a MAC sent a DISCOVER: it has just booted or lost its
 // address, and what was proved before is history.
 func (b *Book) Asked(mac MAC, network, host string, now time.Time) {
-	b.note(mac, now, func(s *seen) {
+	b.note(mac, network, now, func(s *seen) {
 		s.network, s.host, s.booted = network, host, now
 		s.leased, s.resolved, s.timed = time.Time{}, time.Time{}, time.Time{}
 		s.older, s.sessions = s.older+s.sessions, 0
@@ -138,32 +213,39 @@ func (b *Book) Asked(mac MAC, network, host string, now time.Time) {
 // from disk enter the book: with heard false, as the address of somebody who
 // has not been heard yet.
 func (b *Book) Leased(mac MAC, network string, addr netip.Addr, heard bool, now time.Time) {
-	b.change(mac, now, func(s *seen) {
+	b.change(mac, network, now, func(s *seen) {
+		k := b.keyLocked(mac, network)
 		if heard {
 			s.last, s.leased = now, now
 		}
-		s.network = network
+		s.network, s.leasedOn = network, network
 		if s.addr != addr {
-			b.dropAddrLocked(mac, s)
+			b.dropAddrLocked(k, s)
 			s.addr = addr
 		}
-		if before, taken := b.byAddr[addr]; taken && before != mac {
-			b.seen[before].addr = netip.Addr{} // its binding had expired
+		if before, taken := b.byAddr[addr]; taken && before != k { // its binding had expired
+			b.seen[before].addr = netip.Addr{}
+			if b.spareLocked(before, b.seen[before]) {
+				b.spare++
+			}
 		}
-		b.byAddr[addr] = mac
+		b.byAddr[addr] = k
 	})
 }
 
-// Unleased tells that a MAC has given its address back or lost it.
-func (b *Book) Unleased(mac MAC, now time.Time) {
-	b.change(mac, now, func(s *seen) {
-		b.dropAddrLocked(mac, s)
+// Unleased tells that a MAC has given its address on a network back or lost it.
+func (b *Book) Unleased(mac MAC, network string, now time.Time) {
+	b.change(mac, network, now, func(s *seen) {
+		if s.leasedOn != network {
+			return // it has one on another network by now
+		}
+		b.dropAddrLocked(b.keyLocked(mac, network), s)
 		s.addr, s.leased, s.resolved, s.timed = netip.Addr{}, time.Time{}, time.Time{}, time.Time{}
 	})
 }
 
-func (b *Book) dropAddrLocked(mac MAC, s *seen) {
-	if b.byAddr[s.addr] == mac {
+func (b *Book) dropAddrLocked(k key, s *seen) {
+	if b.byAddr[s.addr] == k {
 		delete(b.byAddr, s.addr)
 	}
 }
@@ -268,32 +350,48 @@ func (b *Book) noteAt(addr netip.Addr, now time.Time, f func(*seen)) {
 }
 
 func (b *Book) atChange(addr netip.Addr, now time.Time, f func(*seen)) {
-	if mac, ok := b.At(addr); ok {
-		b.change(mac, now, f)
+	b.mu.Lock()
+	k, ok := b.byAddr[addr.Unmap()]
+	if !ok {
+		b.mu.Unlock()
+		return
 	}
+	b.changeLocked(k, now, f)
 }
 
 // note is change with a sign of life.
-func (b *Book) note(mac MAC, now time.Time, f func(*seen)) {
-	b.change(mac, now, func(s *seen) { s.last = now; f(s) })
+func (b *Book) note(mac MAC, network string, now time.Time, f func(*seen)) {
+	b.change(mac, network, now, func(s *seen) { s.last = now; f(s) })
 }
 
-// change applies f to what is known of a MAC and tells moved when the stage is
-// another one afterwards.
-func (b *Book) change(mac MAC, now time.Time, f func(*seen)) {
+// change applies f to what is known of a MAC on a network and tells moved when the
+// stage is another one afterwards.
+func (b *Book) change(mac MAC, network string, now time.Time, f func(*seen)) {
 	b.mu.Lock()
-	s := b.seen[mac]
+	b.changeLocked(b.keyLocked(mac, network), now, f)
+}
+
+// changeLocked is change for a key. It unlocks the book.
+func (b *Book) changeLocked(k key, now time.Time, f func(*seen)) {
+	s := b.seen[k]
 	if s == nil {
-		b.makeRoomLocked(mac)
+		if !b.namedLocked(k) {
+			b.makeRoomLocked()
+		}
 		s = &seen{stage: Wifi}
-		b.seen[mac] = s
+		b.seen[k] = s
+	} else if b.spareLocked(k, s) {
+		b.spare--
 	}
 	f(s)
+	if b.spareLocked(k, s) {
+		b.spare++
+	}
 	from, to := s.stage, s.stageNow()
 	if from != to {
 		s.stage, s.since = to, now
 	}
-	row, moved := b.rowLocked(mac), b.moved
+	row, moved := b.rowLocked(k), b.moved
 	b.mu.Unlock()
 	if from != to && moved != nil {
 		moved(row, from, to)
@@ -302,23 +400,17 @@ func (b *Book) change(mac MAC, now time.Time, f func(*seen)) {
 
 // makeRoomLocked forgets the stranger that was silent longest when there are
 // too many.
-func (b *Book) makeRoomLocked(mac MAC) {
-	if _, known := b.inv[mac]; known {
+func (b *Book) makeRoomLocked() {
+	if b.spare < maxStrangers {
 		return
 	}
-	strangers := 0
-	var oldest MAC
+	var oldest key
 	var at time.Time
-	for m, s := range b.seen {
-		if _, known := b.inv[m]; known || s.addr.IsValid() {
-			continue
-		}
-		strangers++
-		if strangers == 1 || s.last.Before(at) {
-			oldest, at = m, s.last
+	for k, s := range b.seen {
+		if b.spareLocked(k, s) && (oldest == (key{}) || s.last.Before(at)) {
+			oldest, at = k, s.last
 		}
 	}
-	if strangers >= maxStrangers {
-		delete(b.seen, oldest)
-	}
+	delete(b.seen, oldest)
+	b.spare--
 }

@@ -57,7 +57,11 @@ line 9: "P1\x1b13": a value has at most 40 bytes, all printable`},
 			"line 2: serial and name seem swapped: ZAP000007 is a serial number; the name is the parking space, like P1-07\nline 3: serial and name seem swapped: zpr000008 is a serial number; the name is the parking space, like P1-07"},
 		{"a network that is not there", "mac,name,network\n60:15:92:41:00:07,P1-07,P1\n\n60:15:92:41:00:08,P9-08,P9\n", []string{"P1-07", "P9-08"}, `line 4: P9-08 belongs to network "P9", which the configuration does not have`},
 		{"far too much", strings.Repeat("#\n", 1<<20), nil, "line 1: the file has more than 1048576 bytes; that cannot be a list of chargers"},
-		{"a quote that does not end", "mac,name\n60:15:92:41:00:07,P1-07\n\"60:15\n", []string{"P1-07"}, "line 3: extraneous or missing \" in quoted-field"},
+		{"a quote that does not end", "mac,name\n60:15:92:41:00:07,P1-07\n\"60:15\n", []string{"P1-07"}, quotes(3)},
+		{"a quote that does not end, in the first row of all", "mac,name\n\"60:15:92:41:00:06,P1-06\n60:15:92:41:00:07,P1-07\n60:15:92:41:00:08,P1-08\n", []string{"P1-07", "P1-08"}, quotes(2)},
+		{"a quote too many in two rows", "mac,name\r\n60:15:92:41:00:06,\"P1-06\r\n60:15:92:41:00:07,P1-07\r\n60:15:92:41:00:08,P1-08\"\r\n60:15:92:41:00:09,\"P1-09\"\r\n", []string{"P1-07", "P1-09"}, quotes(2) + "\n" + quotes(4)},
+		{"a value over two lines", "mac,name\n60:15:92:41:00:06,\"P1\n06\"\n60:15:92:41:00:07,P1-07\n", []string{"P1-07"}, quotes(2) + "\n" + quotes(3)},
+		{"quoted separators and quotes", "mac,name\n60:15:92:41:00:07,\"P1, \"\"07\"\"\"", []string{"P1, \"07\""}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inv, err := charger.ReadInventory(strings.NewReader(tt.csv), garage)
@@ -78,6 +82,11 @@ line 9: "P1\x1b13": a value has at most 40 bytes, all printable`},
 			}
 		})
 	}
+}
+
+// quotes is the fault of a line with a quotation mark too many.
+func quotes(line int) string {
+	return fmt.Sprintf(`line %d: a quotation mark " too many, or one is missing; values need none, and stand on one line`, line)
 }
 
 func TestReservations(t *testing.T) {
@@ -214,7 +223,7 @@ func TestDayOfACharger(t *testing.T) {
 		t.Errorf("online: %+v", s)
 	}
 	b.Closed(addr7, true, opened, now)
-	b.Left(p107, now)
+	b.Left(p107, "P1", now)
 	want := []string{"P1-07 wifi→dhcp", "P1-07 dhcp→dns", "P1-07 dns→time", "P1-07 time→cloud", "P1-07 cloud→ok", "P1-07 ok→cloud", "P1-07 cloud→wifi"}
 	if diff := cmp.Diff(want, *moves); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
@@ -309,7 +318,7 @@ func TestConversationThatOutlivesTheWifi(t *testing.T) {
 	b.Leased(p107, "P1", addr7, true, start)
 	b.Opened(addr7, true, start)
 	b.Moved(addr7, true, 1, 1, start)
-	b.Left(p107, start.Add(time.Minute))
+	b.Left(p107, "P1", start.Add(time.Minute))
 	b.Associated(p107, "P1", -70, start.Add(2*time.Minute))
 	if s := stage(b, start.Add(2*time.Minute)); s.Stage != charger.DHCP {
 		t.Errorf("back on the Wi-Fi: %s, want dhcp", s.Stage)
@@ -333,7 +342,7 @@ func TestAddressBelongsToOneCharger(t *testing.T) {
 	other := charger.MAC{0x60, 0x15, 0x92, 0x41, 0x00, 0x08}
 	b.Leased(p107, "P1", addr7, true, start)
 	b.Leased(other, "P1", addr7, true, start) // the first one's binding expired
-	b.Unleased(p107, start)                   // and must not take the second one's away
+	b.Unleased(p107, "P1", start)             // and must not take the second one's away
 	if mac, ok := b.At(addr7); !ok || mac != other {
 		t.Errorf("the address belongs to %v, %v", mac, ok)
 	}
@@ -476,5 +485,114 @@ func TestChargerOnItsWayNeedsNoAdvice(t *testing.T) {
 	b.Heard(addr7, start.Add(25*time.Second)) // a sign of life is not a step
 	if s := stage(b, start.Add(25*time.Second)); s.Advice == "" || !s.Since.Equal(start) {
 		t.Errorf("after 25 s on the same step: %q since %v", s.Advice, s.Since)
+	}
+}
+
+// A charger's MAC is easily copied: whoever uses it on another network than the
+// inventory says takes nothing from the charger, and has a story of its own.
+func TestAChargersMACOnAnotherNetworkIsSomebodyElse(t *testing.T) {
+	a1, a2 := netip.MustParseAddr("10.83.0.20"), netip.MustParseAddr("10.83.16.20")
+	var moves []string
+	inv := charger.Inventory{p107: {MAC: p107, Name: "P1-07", Network: "P1"}}
+	b := charger.NewBook(inv, func(c charger.Charger, from, to charger.Stage) {
+		moves = append(moves, fmt.Sprintf("%s %s→%s", c.Name, from, to))
+	})
+	now := start
+	b.Leased(p107, "P1", a1, true, now)
+	b.Resolved(a1, now)
+	b.Timed(a1, now)
+	b.Opened(a1, true, now)
+	b.Moved(a1, true, 10, 10, now)
+	online := func(when string) {
+		t.Helper()
+		b.Moved(a1, true, 10, 10, now)
+		at, held := b.At(a1)
+		network, addr := b.Where(p107)
+		if stage := b.StageOf(p107); stage != charger.OK || !held || at != p107 || network != "P1" || addr != a1 || b.NameAt(a1) != "P1-07" {
+			t.Errorf("%s the charger is at %s, its address is held: %t, it is on %s with %s", when, stage, held, network, addr)
+		}
+	}
+	online("before anything")
+	b.Asked(p107, "P2", "somebody", now)
+	online("after a DISCOVER elsewhere")
+	b.Leased(p107, "P2", a2, true, now)
+	online("after a REQUEST elsewhere")
+	b.Associated(p107, "P2", -80, now)
+	online("while it is on the radio elsewhere")
+	if at, held := b.At(a2); !held || at != p107 || b.NameAt(a2) != "unknown 60:15:92:41:00:07" {
+		t.Errorf("the other's address is held: %t, by %s", held, b.NameAt(a2))
+	}
+	all := b.All(now)
+	if len(all) != 2 || !all[0].Known || all[0].Name != "P1-07" || all[1].Known || all[1].Network != "P2" || all[1].Address != a2 || all[1].Stage != charger.DNS {
+		t.Fatalf("%+v", all)
+	}
+	if want := "Has the MAC address of P1-07, which the inventory has on P1. If that charger is on P2 now, correct its row; if not, find out what this device is."; all[1].Advice != want {
+		t.Errorf("advice: %s", all[1].Advice)
+	}
+	if !b.Left(p107, "P2", now) {
+		t.Error("it has left P2, and was not there")
+	}
+	b.Unleased(p107, "P2", now)
+	online("after a RELEASE elsewhere")
+	if _, held := b.At(a2); held {
+		t.Error("the other's address is still held")
+	}
+	if want := []string{"P1-07 wifi→dns", "P1-07 dns→time", "P1-07 time→cloud", "P1-07 cloud→ok"}; !cmp.Equal(want, moves[:4]) {
+		t.Errorf("moves: %q", moves)
+	}
+	for _, m := range moves[4:] {
+		if !strings.HasPrefix(m, "unknown 60:15:92:41:00:07 ") {
+			t.Errorf("the charger made the move %s", m)
+		}
+	}
+
+	// The row is corrected: what was seen on P2 is the charger's story now.
+	b.Leased(p107, "P2", a2, true, now.Add(time.Minute))
+	b.Replace(charger.Inventory{p107: {MAC: p107, Name: "P2-01", Network: "P2"}})
+	if network, addr := b.Where(p107); network != "P2" || addr != a2 || b.NameAt(a2) != "P2-01" || b.NameAt(a1) == "P2-01" {
+		t.Errorf("after its row was corrected the charger is on %s with %s, %q; %q has its old address", network, addr, b.NameAt(a2), b.NameAt(a1))
+	}
+}
+
+// At a start the book hears of all bindings on disk: the charger's own is the one
+// of its own network, whichever was made last.
+func TestAtAStartAChargersBindingIsThatOfItsOwnNetwork(t *testing.T) {
+	a1, a2 := netip.MustParseAddr("10.83.0.20"), netip.MustParseAddr("10.83.16.20")
+	for _, order := range [][]string{{"P1", "P2"}, {"P2", "P1"}} {
+		b := charger.NewBook(charger.Inventory{p107: {MAC: p107, Name: "P1-07", Network: "P1"}}, nil)
+		for _, n := range order {
+			b.Leased(p107, n, map[string]netip.Addr{"P1": a1, "P2": a2}[n], false, start)
+		}
+		if network, addr := b.Where(p107); network != "P1" || addr != a1 {
+			t.Errorf("%v: it is on %s with %s", order, network, addr)
+		}
+		for _, a := range []netip.Addr{a1, a2} {
+			if _, held := b.At(a); !held {
+				t.Errorf("%v: nobody holds %s", order, a)
+			}
+		}
+	}
+}
+
+// Strangers are forgotten when there are too many, and none that has an address.
+func TestOnlySoManyStrangersAreRemembered(t *testing.T) {
+	b := charger.NewBook(charger.Inventory{p107: {MAC: p107, Name: "P1-07", Network: "P1"}}, nil)
+	of := func(n int) charger.MAC { return charger.MAC{2, 0, 0, 0, byte(n >> 8), byte(n)} }
+	for n := range 2000 {
+		now := start.Add(time.Duration(n) * time.Second)
+		b.Asked(of(n), "P1", "", now)
+		if n%200 == 0 {
+			b.Leased(of(n), "P1", netip.AddrFrom4([4]byte{10, 83, 0, byte(n / 200)}), true, now)
+		}
+		if n%400 == 0 {
+			b.Unleased(of(n), "P1", now)
+		}
+		if n == 1000 {
+			b.Replace(charger.Inventory{p107: {MAC: p107, Name: "P1-07", Network: "P1"}})
+		}
+	}
+	all := b.All(start.Add(time.Hour))
+	if len(all) != 1+5+256 {
+		t.Errorf("%d are remembered, want the charger, 5 with an address and 256", len(all))
 	}
 }

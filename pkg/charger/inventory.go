@@ -25,6 +25,10 @@ type Charger struct {
 	Reserved netip.Addr `json:"reserved,omitzero"`
 }
 
+// On says whether a charger belongs to a network: to its own, or to any if its row
+// names none.
+func (c Charger) On(network string) bool { return c.Network == "" || c.Network == network }
+
 // An Inventory is the chargers that are known by name.
 type Inventory map[MAC]Charger
 
@@ -72,12 +76,8 @@ func ReadInventory(r io.Reader, networks []Network) (Inventory, error) {
 	if text, err = plain(text); err != nil {
 		return Inventory{}, &LineError{1, err}
 	}
-	in := &inventoryReader{rows: csv.NewReader(bytes.NewReader(text)), inv: Inventory{}, lines: map[string]int{}, kept: map[netip.Addr]Charger{}, networks: networks}
-	in.rows.Comma = separator(text)
-	in.rows.Comment = '#'
-	in.rows.TrimLeadingSpace = in.rows.Comma != '\t' // else empty values would vanish
-	in.rows.FieldsPerRecord = -1
-	in.read()
+	in := &inventoryReader{comma: separator(text), inv: Inventory{}, lines: map[string]int{}, kept: map[netip.Addr]Charger{}, networks: networks}
+	in.read(text)
 	in.sayForeign()
 	return in.inv, errors.Join(in.faults...)
 }
@@ -127,7 +127,7 @@ func separator(text []byte) rune {
 
 // An inventoryReader goes through the rows of one file.
 type inventoryReader struct {
-	rows     *csv.Reader
+	comma    rune
 	networks []Network
 	column   map[string]int // nil until the header was read
 	inv      Inventory
@@ -137,23 +137,21 @@ type inventoryReader struct {
 	faults   []error
 }
 
-// read goes through all rows, up to a header that cannot be used.
-func (in *inventoryReader) read() {
-	for {
-		row, err := in.rows.Read()
-		if errors.Is(err, io.EOF) {
-			return
-		}
-		var pe *csv.ParseError
-		if errors.As(err, &pe) {
-			in.fault(pe.Line, pe.Err)
+// read goes through all rows, up to a header that cannot be used. Each line is a
+// row of its own, so that a quotation mark too many costs that one and not all that
+// follow.
+func (in *inventoryReader) read(text []byte) {
+	line := 0
+	for written := range bytes.Lines(text) {
+		line++
+		row, err := in.values(written)
+		if err != nil {
+			in.fault(line, errors.New(`a quotation mark " too many, or one is missing; values need none, and stand on one line`))
 			continue
 		}
-		row = filled(row)
 		if len(row) == 0 || strings.HasPrefix(row[0], "#") {
 			continue
 		}
-		line, _ := in.rows.FieldPos(0)
 		if in.column == nil {
 			if in.column, err = columns(row); err != nil {
 				in.fault(line, err)
@@ -163,6 +161,18 @@ func (in *inventoryReader) read() {
 		}
 		in.row(line, row)
 	}
+}
+
+// values are those of one line; none where it is empty or a comment.
+func (in *inventoryReader) values(line []byte) ([]string, error) {
+	if len(bytes.TrimSpace(line)) == 0 || line[0] == '#' {
+		return nil, nil
+	}
+	r := csv.NewReader(bytes.NewReader(line))
+	r.Comma = in.comma
+	r.TrimLeadingSpace = in.comma != '\t' // else empty values would vanish
+	row, err := r.Read()
+	return filled(row), err
 }
 
 func (in *inventoryReader) fault(line int, err error) {

@@ -31,7 +31,9 @@ const shortest = 15 * time.Second
 type seen struct {
 	network string
 	addr    netip.Addr
-	host    string // hostname it gives itself; untrusted
+	// leasedOn is the network of addr.
+	leasedOn string
+	host     string // hostname it gives itself; untrusted
 
 	last       time.Time // any sign of life
 	associated time.Time // on the radio now, since; zero when not, or not known

@@ -42,11 +42,11 @@ func (b *Book) All(now time.Time) []Status {
 	b.mu.Lock()
 	out := make([]Status, 0, len(b.inv)+8)
 	for mac := range b.inv {
-		out = append(out, b.statusLocked(mac, now))
+		out = append(out, b.statusLocked(key{mac: mac}, now))
 	}
-	for mac := range b.seen {
-		if _, known := b.inv[mac]; !known {
-			out = append(out, b.statusLocked(mac, now))
+	for k := range b.seen {
+		if !b.namedLocked(k) {
+			out = append(out, b.statusLocked(k, now))
 		}
 	}
 	b.mu.Unlock()
@@ -65,13 +65,9 @@ func (b *Book) All(now time.Time) []Status {
 	return out
 }
 
-func (b *Book) statusLocked(mac MAC, now time.Time) Status {
-	c, known := b.inv[mac]
-	if !known {
-		c = b.rowLocked(mac)
-	}
-	st := Status{Charger: c, Known: known || len(b.inv) == 0, Stage: Wifi}
-	if s := b.seen[mac]; s != nil {
+func (b *Book) statusLocked(k key, now time.Time) Status {
+	st := Status{Charger: b.rowLocked(k), Known: b.namedLocked(k) || len(b.inv) == 0, Stage: Wifi}
+	if s := b.seen[k]; s != nil {
 		if s.network != "" {
 			st.Network = s.network
 		}
@@ -85,6 +81,9 @@ func (b *Book) statusLocked(mac MAC, now time.Time) Status {
 		st.Talked, st.Cut, st.CutAt = s.talked, s.cut, s.cutAt
 	}
 	st.Advice = advice(st, now)
+	if k.away != "" {
+		st.Advice = elsewhere(b.inv[k.mac], k.away)
+	}
 	return st
 }
 

@@ -61,6 +61,8 @@ type Network struct {
 	// Gateway is the gateway's own address with the length of the subnet. With
 	// address = "auto" it was chosen.
 	Gateway netip.Prefix
+	// Relays are the relay agents that may speak for others; mostly none.
+	Relays []netip.Addr
 	// Radio is nil where an external access point hangs on the interface.
 	Radio *Radio
 }

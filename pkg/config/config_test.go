@@ -162,6 +162,7 @@ name = "P2"
 interface = "eth1"
 chargers = 40
 address = "172.20.0.1/24"
+relays = ["172.20.0.250", "172.20.0.251"]
 
 [[egress.allow]]
 name = "ocpp.example.com"
@@ -190,6 +191,7 @@ upstreams = ["system", "1.1.1.1", "192.168.1.1:5353", "tls://9.9.9.9#dns.quad9.n
 	same("uplink ports", []uint16{22, 2222}, c.Denied.UplinkPorts)
 	same("pools", 2, len(c.Pools))
 	same("relay agents and other boxes only where no radio is ours", []bool{true, false}, []bool{c.DHCP.Networks[0].OwnRadio, c.DHCP.Networks[1].OwnRadio})
+	same("relay agents", [][]netip.Addr{nil, {netip.MustParseAddr("172.20.0.250"), netip.MustParseAddr("172.20.0.251")}}, [][]netip.Addr{c.DHCP.Networks[0].Relays, c.DHCP.Networks[1].Relays})
 	same("radios", 1, len(c.Radio.Networks))
 	same("stations", 19, c.Radio.Networks[0].MaxStations)
 	same("upstreams", []resolver.Upstream{

@@ -101,6 +101,7 @@ func (n Network) diff(next Network) []string {
 	add(n.Interface != next.Interface, "interface")
 	add(n.Chargers != next.Chargers, "chargers")
 	add(n.Gateway != next.Gateway, "address")
+	add(!slices.Equal(n.Relays, next.Relays), "relays")
 	if n.Radio == nil || next.Radio == nil {
 		add(n.Radio != next.Radio, "radio")
 		return keys

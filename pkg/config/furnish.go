@@ -24,7 +24,7 @@ func (c *Config) furnish() {
 	for _, n := range c.Networks {
 		chargers += n.Chargers
 		at := n.Gateway.Addr()
-		c.DHCP.Networks = append(c.DHCP.Networks, dhcp.Network{Name: n.Name, Interface: n.Interface, Gateway: n.Gateway, OwnRadio: n.Radio != nil})
+		c.DHCP.Networks = append(c.DHCP.Networks, dhcp.Network{Name: n.Name, Interface: n.Interface, Gateway: n.Gateway, OwnRadio: n.Radio != nil, Relays: n.Relays})
 		c.DNS.Listen = append(c.DNS.Listen, netip.AddrPortFrom(at, dnsPort))
 		c.DNS.Gateways = append(c.DNS.Gateways, n.Gateway)
 		c.NTP.Listen = append(c.NTP.Listen, netip.AddrPortFrom(at, ntpPort))

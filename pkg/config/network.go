@@ -12,6 +12,7 @@ type draft struct {
 	*section
 	Network
 	auto   bool
+	relays []item
 	secret place // where the passphrase is named
 }
 
@@ -21,6 +22,7 @@ const (
 	allowInterface  = `write the name of the network interface, like "wlan0", as ip link shows it`
 	allowChargers   = "write how many chargers it is planned for, a whole number from 1 to 1000"
 	allowAddress    = `write "auto", or the gateway's own address with the length of the subnet, like "10.83.0.1/24"`
+	allowRelays     = `write the addresses of the relay agents on this network in square brackets, like ["10.83.0.250"], or leave it out: chargers need none`
 	allowSSID       = `write the name that chargers see, like "garage-p1": 1 to 31 printable ASCII characters, no space first or last`
 	allowPassphrase = `write where it is kept, "file:PATH" or "credential:NAME"; the passphrase itself never stands in this file`
 	allowCountry    = `write the country that the box stands in as two capital letters, like "SE"`
@@ -60,6 +62,7 @@ func (s *section) network() *draft {
 			s.bad("address", "%s is not allowed; %s", quote(v), allowAddress)
 		}
 	}
+	d.relays = s.items("relays", allowRelays, isText)
 	if radio := s.section("radio"); radio.present {
 		d.Radio = radio.radio()
 		d.secret = radio.at("passphrase")

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 
 	"chargegate/pkg/lease"
 )
@@ -53,6 +54,7 @@ func (r *reader) subnets(drafts []*draft, c *Config) {
 			taken = append(taken, claim{d.Gateway.Masked(), d.name})
 		}
 		d.pool(c)
+		d.relay(c)
 		c.Networks = append(c.Networks, d.Network)
 		c.auto = append(c.auto, d.auto)
 		c.secrets = append(c.secrets, d.secret)
@@ -152,4 +154,37 @@ func (d *draft) pool(c *Config) {
 		return
 	}
 	c.Pools = append(c.Pools, pool)
+}
+
+// relay reads who may be a relay agent. One that had an address which is given
+// to others would hand its place to whoever is given it.
+func (d *draft) relay(c *Config) {
+	for _, it := range d.relays {
+		addr, err := netip.ParseAddr(it.text)
+		pool, ok := d.laidOut(c)
+		switch {
+		case d.Radio != nil:
+			d.fault(it.at, it.key, "there can be no relay agent on a radio of this box; leave relays out")
+		case err != nil || !addr.Is4():
+			d.fault(it.at, it.key, "%s is not an IPv4 address; %s", quote(it.text), allowRelays)
+		case !ok: // that was said already
+		case !d.Gateway.Contains(addr) || addr == d.Gateway.Addr() || addr == d.Gateway.Masked().Addr() || addr == lastOf(d.Gateway):
+			d.fault(it.at, it.key, "%s cannot be a device of %s; write an address of the relay agent on this network", addr, d.Gateway.Masked())
+		case !addr.Less(pool.First) && !pool.LastStranger.Less(addr):
+			d.fault(it.at, it.key, "%s is one of those that are given away, %s to %s; give the relay agent one beyond them", addr, pool.First, pool.LastStranger)
+		case slices.Contains(d.Relays, addr):
+			d.fault(it.at, it.key, "%s stands twice", quote(it.text))
+		default:
+			d.Relays = append(d.Relays, addr)
+		}
+	}
+}
+
+// laidOut is the network's pool, if there is one.
+func (d *draft) laidOut(c *Config) (lease.Pool, bool) {
+	i := slices.IndexFunc(c.Pools, func(p lease.Pool) bool { return p.Network == d.Name && p.Gateway == d.Gateway })
+	if i < 0 {
+		return lease.Pool{}, false
+	}
+	return c.Pools[i], true
 }

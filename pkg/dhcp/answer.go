@@ -24,7 +24,6 @@ type answer struct {
 	ticket lease.Ticket
 	drop   reason
 	learn  lesson
-	addr   netip.Addr // that learn is about
 	// other is who uses an address that was declined; zero if that is not known.
 	other charger.MAC
 
@@ -219,8 +218,8 @@ func (d *desk) bind(q query, addr netip.Addr, starting bool, now time.Time) (ans
 	}
 	a := answer{
 		reply: d.lend(q, dhcpv4.MessageTypeAck, addr), ticket: g.Ticket,
-		learn: leased, addr: addr,
-		kind: event.LeaseRenewed,
+		learn: leased,
+		kind:  event.LeaseRenewed,
 		fields: []event.Field{event.IP(addr), event.F("LEASE", d.termFor(q)),
 			event.F("HOSTNAME", g.Host), event.F("KNOWN", q.known)},
 	}

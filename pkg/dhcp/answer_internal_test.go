@@ -37,7 +37,7 @@ func aDesk(t testing.TB) *desk {
 		t.Fatal(err, report.Storage)
 	}
 	t.Cleanup(func() { leases.Close() })
-	n := Network{Name: "P1", Interface: "eth1", Gateway: gateway}
+	n := Network{Name: "P1", Interface: "eth1", Gateway: gateway, Relays: []netip.Addr{ip("10.83.0.60")}}
 	d := newDesk(n, []Network{n, {Name: "P2", Interface: "wlan0", Gateway: netip.MustParsePrefix("10.83.1.1/26")}}, leases, 12*time.Hour)
 	return &d
 }
@@ -139,8 +139,9 @@ func TestAnswer(t *testing.T) {
 			seen{Reply: "OFFER", Yours: mine, To: everyone, Way: toAll, Said: event.LeaseOffered.ID}},
 		{"DISCOVER through a relay", true, true, lwip(discover, client, wants(mine), relayed("10.83.0.60")),
 			seen{Reply: "OFFER", Yours: mine, To: "10.83.0.60:67", Way: toRelay, Said: event.LeaseOffered.ID}},
-		{"DISCOVER through a relay of another network", true, true, lwip(discover, client, relayed("10.99.0.60")), seen{Drop: foreignRelay}},
-		{"DISCOVER through a relay with our own address", true, true, lwip(discover, client, relayed("10.83.0.1")), seen{Drop: foreignRelay}},
+		{"DISCOVER through a relay of another network", true, true, lwip(discover, client, relayed("10.99.0.60")), seen{Drop: strangeRelay}},
+		{"DISCOVER through a relay with our own address", true, true, lwip(discover, client, relayed("10.83.0.1")), seen{Drop: strangeRelay}},
+		{"DISCOVER through a relay that the configuration does not name", true, true, lwip(discover, client, relayed("10.83.0.61")), seen{Drop: strangeRelay}},
 		{"DISCOVER of one who claims to have an address", true, true, lwip(discover, client, wants(mine), has("192.0.2.1")),
 			seen{Reply: "OFFER", Yours: mine, To: mine + ":68", Way: toFrame, Said: event.LeaseOffered.ID}},
 

@@ -116,7 +116,7 @@ func (s *Server) weigh(l *link, c claim, now time.Time) meaning {
 	if c.from != c.sender {
 		return s.weighForged(l, c, now)
 	}
-	_, listed := s.book.Known(c.sender)
+	listed := l.listed(c.sender)
 	switch sighting, owner := s.leases.Seen(l.Name, c.addr, c.sender, listed, now); sighting {
 	case lease.Owner:
 		if at, ok := s.book.At(c.addr); ok && at == c.sender {

@@ -2,6 +2,7 @@ package dhcp
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -15,7 +16,13 @@ type Network struct {
 	// OwnRadio says that the interface is an access point of this box. There no
 	// other chargegate can be, and nobody can be a relay agent (RFC 2131, 4.1).
 	OwnRadio bool
+	// Relays are the addresses of the relay agents on the network. Nobody else is
+	// believed to speak for others; empty: nobody is.
+	Relays []netip.Addr
 }
+
+// relays says whether a relay agent of the network has an address.
+func (n Network) relays(a netip.Addr) bool { return !n.OwnRadio && slices.Contains(n.Relays, a) }
 
 // canHold says whether a device of the network can have an address.
 func (n Network) canHold(a netip.Addr) bool {

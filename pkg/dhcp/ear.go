@@ -89,19 +89,19 @@ func unpack(frame []byte) (p parcel, ok bool) {
 	}, true
 }
 
-// unwrap takes a message out of its frame, and tells whose frame it was. It
-// checks what the firewall would have checked: that the packet is for this
-// server. The source may be of another network, as that of a client whose network
-// was changed; it only must be one that a device can have.
-func unwrap(frame []byte, n Network) (sender charger.MAC, message []byte, why reason) {
+// unwrap takes a message out of its frame. It checks what the firewall would have
+// checked: that the packet is for this server. The source may be of another
+// network, as that of a client whose network was changed; it only must be one that
+// a device can have.
+func unwrap(frame []byte, n Network) (p parcel, why reason) {
 	p, ok := unpack(frame)
 	switch {
 	case !ok:
-		return sender, nil, malformed
+		return p, malformed
 	case p.to.Port() != dhcpv4.ServerPort || !n.hears(p.to.Addr()) || !n.possible(p.from.Addr()):
-		return p.sender, nil, wronglyAddressed
+		return p, wronglyAddressed
 	}
-	return p.sender, p.payload, fine
+	return p, fine
 }
 
 // hears says whether what is sent to an address is for the server: a client

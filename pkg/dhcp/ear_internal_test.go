@@ -90,9 +90,9 @@ func TestUnwrap(t *testing.T) {
 			if tt.edit != nil {
 				frame = tt.edit(frame)
 			}
-			sender, got, why := unwrap(frame, n)
-			if why != tt.want || why == fine && (sender != client || !bytes.Equal(got, message)) {
-				t.Errorf("from %s: %q, %d; want reason %d", sender, got, why, tt.want)
+			got, why := unwrap(frame, n)
+			if why != tt.want || why == fine && (got.sender != client || !bytes.Equal(got.payload, message)) {
+				t.Errorf("from %s: %q, %d; want reason %d", got.sender, got.payload, why, tt.want)
 			}
 			if size, err := vm.Run(frame); err != nil || (size == 0) != tt.unheard {
 				t.Errorf("the filter passes %d bytes of it, %v", size, err)
@@ -109,12 +109,12 @@ func FuzzUnwrap(f *testing.F) {
 	f.Add(enclose("0.0.0.0:68", "255.255.255.255:67", []byte("abc")))
 	f.Add(enclose("10.83.0.20:68", "10.83.0.1:67", nil))
 	f.Fuzz(func(t *testing.T, frame []byte) {
-		sender, message, why := unwrap(frame, Network{Gateway: gateway})
+		p, why := unwrap(frame, Network{Gateway: gateway})
 		if why != fine {
 			return
 		}
-		if sender != charger.MAC(frame[6:12]) || len(message) > len(frame)-etherHeader-headers || !bytes.Contains(frame, message) {
-			t.Errorf("%d bytes of %s from a frame of %d", len(message), sender, len(frame))
+		if p.sender != charger.MAC(frame[6:12]) || len(p.payload) > len(frame)-etherHeader-headers || !bytes.Contains(frame, p.payload) {
+			t.Errorf("%d bytes of %s from a frame of %d", len(p.payload), p.sender, len(frame))
 		}
 		read(frame, Network{Gateway: gateway})
 	})

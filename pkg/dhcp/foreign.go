@@ -18,8 +18,8 @@ type foreign struct {
 	to     charger.MAC // the client that it answers
 	xid    dhcpv4.TransactionID
 	kind   dhcpv4.MessageType
-	mark   mark // of another chargegate; none: of any other server
-	relay  bool // it came through a relay agent
+	mark   mark       // of another chargegate; none: of any other server
+	relay  netip.Addr // the relay agent that it came through, it says; invalid: none
 }
 
 // parseForeign reads a server's message; ok is false when it is none.
@@ -33,7 +33,7 @@ func parseForeign(frame []byte) (f foreign, ok bool) {
 		return foreign{}, false
 	}
 	f = foreign{from: d.sender, server: address(m.ServerIdentifier()), to: charger.MAC(m.ClientHWAddr),
-		xid: m.TransactionID, kind: m.MessageType(), relay: address(m.GatewayIPAddr).IsValid()}
+		xid: m.TransactionID, kind: m.MessageType(), relay: address(m.GatewayIPAddr)}
 	if !f.server.IsValid() {
 		f.server = d.from.Addr()
 	}

@@ -54,7 +54,7 @@ func TestParseForeign(t *testing.T) {
 		"an OFFER":                   {served(upper, dhcpv4.MessageTypeOffer), with(func(f *foreign) { f.kind = dhcpv4.MessageTypeOffer })},
 		"an ACK with its identifier": {served(upper, dhcpv4.MessageTypeAck, toServer("10.9.9.9")), with(func(f *foreign) { f.kind, f.server = dhcpv4.MessageTypeAck, ip("10.9.9.9") })},
 		"a NAK":                      {served(upper, dhcpv4.MessageTypeNak), with(func(f *foreign) { f.kind = dhcpv4.MessageTypeNak })},
-		"through a relay agent":      {served(upper, dhcpv4.MessageTypeAck, relayed("10.83.0.40")), with(func(f *foreign) { f.kind, f.relay = dhcpv4.MessageTypeAck, true })},
+		"through a relay agent":      {served(upper, dhcpv4.MessageTypeAck, relayed("10.83.0.40")), with(func(f *foreign) { f.kind, f.relay = dhcpv4.MessageTypeAck, ip("10.83.0.40") })},
 		"a mark":                     {served(upper, dhcpv4.MessageTypeNak, says(serving)), with(func(f *foreign) { f.kind, f.mark = dhcpv4.MessageTypeNak, serving })},
 		"a mark that nobody knows":   {served(upper, dhcpv4.MessageTypeNak, says("tired")), with(func(f *foreign) { f.kind = dhcpv4.MessageTypeNak })},
 		"a mark on an OFFER":         {served(upper, dhcpv4.MessageTypeOffer, says(serving)), with(func(f *foreign) { f.kind = dhcpv4.MessageTypeOffer })},
@@ -120,8 +120,8 @@ func TestPlace(t *testing.T) {
 		{"on its own radio it hears that another serves", true, false, from(lower, serving), aRogue, serving},
 		{"on its own radio another starts", true, false, from(lower, starting), nothingNew, serving},
 	} {
-		p := place{steadfast: tt.steadfast}
-		p.begin()
+		var p place
+		p.begin(tt.steadfast)
 		p.asks(xid)
 		if tt.settled {
 			p.settle()
@@ -142,7 +142,7 @@ func TestOfTwoThatStartOneServes(t *testing.T) {
 	for order := range 1 << 6 {
 		a, b := &place{}, &place{}
 		for _, p := range []*place{a, b} {
-			p.begin()
+			p.begin(false)
 			p.asks(xid)
 		}
 		tell := func(to, of *place, toMAC, ofMAC charger.MAC) {
@@ -173,7 +173,7 @@ func TestOfTwoThatStartOneServes(t *testing.T) {
 func TestWhoStoodDownServesWhenTheOtherIsGone(t *testing.T) {
 	t.Parallel()
 	p := place{}
-	p.begin()
+	p.begin(false)
 	there := foreign{from: upper, to: ours, mark: serving}
 	p.hear(there, ours)
 	var got []bool
@@ -186,12 +186,12 @@ func TestWhoStoodDownServesWhenTheOtherIsGone(t *testing.T) {
 	if diff := cmp.Diff([]bool{false, false, false, false, false, true, false}, got); diff != "" {
 		t.Errorf("serves (-want +got):\n%s", diff)
 	}
-	p.begin() // its interface is made anew
+	p.begin(false) // its interface is made anew
 	if p.says() != starting {
 		t.Errorf("says %q", p.says())
 	}
 	p.hear(there, ours)
-	p.begin()
+	p.begin(false)
 	if _, down := p.down(); !down {
 		t.Error("a new interface made it serve beside the other")
 	}

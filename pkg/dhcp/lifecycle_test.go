@@ -122,7 +122,8 @@ func newGarage(t *testing.T) *garage {
 func (g *garage) newServer() *dhcp.Server { return g.newServerOn("gw0") }
 
 func (g *garage) newServerOn(ifname string) *dhcp.Server {
-	cfg := dhcp.Config{Lease: time.Hour, LockDir: g.dir, Networks: []dhcp.Network{{Name: "P1", Interface: ifname, Gateway: g.pools[0].Gateway}}}
+	cfg := dhcp.Config{Lease: time.Hour, LockDir: g.dir, Networks: []dhcp.Network{{Name: "P1", Interface: ifname, Gateway: g.pools[0].Gateway,
+		Relays: []netip.Addr{netip.MustParseAddr("10.83.2.200")}}}}
 	return dhcp.New(cfg, g.leases, g.book, event.New(event.Options{Level: event.Info}, g))
 }
 

@@ -21,23 +21,39 @@ type link struct {
 	desk
 	counters
 	neighbourhood
-	log   *event.Log
-	small *atomic.Bool // the small buffer has been told
-	// What waits for a worker: regulars are the packets of devices that the
-	// inventory names or that have an address here, and go first. However many made-up
-	// MACs ask, those only crowd out each other.
-	regulars, queue chan *packet
-	listed          func(charger.MAC) bool
-	crowd           *rate.Limiter // of events that made-up MACs can cause
-	repeats         repeats
-	packets         sync.Pool // of *packet
-	level           level     // how full the pool is; watch alone uses it
+	log     *event.Log
+	small   *atomic.Bool  // the small buffer has been told
+	lanes   [workers]lane // what waits for each worker
+	listed  func(charger.MAC) bool
+	crowd   *rate.Limiter // of events that made-up MACs can cause
+	repeats repeats
+	packets sync.Pool  // of *packet
+	level   level      // how full the pool is; watch alone uses it
+	lessons sync.Mutex // see Server.teach
 	// heardARP and heardForeign handle the frames of the neighbourhood.
 	heardARP, heardForeign func(frame []byte, now time.Time)
 
 	mu      sync.Mutex
 	sockets *sockets // nil while there is no interface
 	missing bool     // that it is missing has been told
+}
+
+// A lane is what waits for one worker. Whatever comes from one sender is in one
+// lane, so that it is decided in the order in which it was sent. regulars are the
+// packets of devices that the inventory names or that have an address here, and go
+// first. However many made-up MACs ask, those only crowd out each other.
+type lane struct{ regulars, queue chan *packet }
+
+func newLane() lane {
+	return lane{make(chan *packet, queued/workers), make(chan *packet, queued/workers)}
+}
+
+// laneOf spreads senders evenly, whether their numbers count by one or, as those
+// of chargers that have several, by four (Fibonacci hashing of the last three
+// bytes).
+func laneOf(sender charger.MAC) int {
+	n := uint32(sender[3])<<16 | uint32(sender[4])<<8 | uint32(sender[5])
+	return int(n * 2654435769 >> 16 % workers)
 }
 
 // packet is a received frame in a buffer that is used again.
@@ -210,13 +226,14 @@ func (l *link) read(ctx context.Context, ear *pkt.Conn) error {
 // line is where a packet waits. Whose it is tells its frame.
 func (l *link) line(p *packet) chan<- *packet {
 	if p.n < etherHeader {
-		return l.queue
+		return l.lanes[0].queue
 	}
 	sender := charger.MAC(p.buf[6:12])
+	lane := l.lanes[laneOf(sender)]
 	if _, bound := l.leases.Lookup(l.Name, sender); bound || l.listed(sender) {
-		return l.regulars
+		return lane.regulars
 	}
-	return l.queue
+	return lane.queue
 }
 
 // overlook takes over the kernel's count of what did not fit into its buffer.

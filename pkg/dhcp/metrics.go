@@ -18,6 +18,7 @@ type counters struct {
 	dropped       [reasons]atomic.Uint64
 	overflow      atomic.Uint64
 	missed        atomic.Uint64 // by the kernel's count
+	stuck         atomic.Uint64 // answers for which there was no room in the send buffer
 	unsentReplies atomic.Uint64
 	panics        atomic.Uint64
 }
@@ -138,6 +139,7 @@ func (c *counters) collect(network string, ch chan<- prometheus.Metric) {
 	}
 	counter(descDropped, c.overflow.Load(), "queue full")
 	counter(descDropped, c.missed.Load(), "receive buffer full")
+	counter(descDropped, c.stuck.Load(), "send buffer full")
 	counter(descUnsent, c.unsentReplies.Load())
 	counter(descPanics, c.panics.Load())
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -24,9 +25,9 @@ type neighbourhood struct {
 	place  place
 	rogues rogues
 
-	accusing, squatting, doubting, foreignQuota quota
-	marks                                       *rate.Limiter // of answers to other chargegates
-	every                                       periods
+	accusing, squatting, doubting, foreignQuota, relaying quota
+	marks                                                 *rate.Limiter // of answers to other chargegates
+	every                                                 periods
 
 	claims         [meanings]atomic.Uint64
 	questions      atomic.Uint64
@@ -72,9 +73,9 @@ var usual = periods{calm: 10 * time.Minute, known: time.Minute, down: 30 * time.
 // settleIn makes a link's neighbourhood ready.
 func (l *link) settleIn(leases *lease.Table) {
 	l.accusing, l.squatting = quota{each: 30, all: 300}, quota{each: 30, all: 30}
-	l.doubting, l.foreignQuota = quota{each: 1, all: 30}, quota{each: 1, all: 30}
+	l.doubting, l.foreignQuota, l.relaying = quota{each: 1, all: 30}, quota{each: 1, all: 30}, quota{each: 1, all: 30}
 	l.marks = rate.NewLimiter(10, 10)
-	l.place.steadfast, l.every = l.OwnRadio, usual
+	l.every = usual
 	l.asking.nudged = make(chan struct{}, 1)
 	l.asking.next = func(now time.Time) (netip.Addr, time.Time) { return leases.NextProbe(l.Name, now) }
 	l.asking.silent = func(addr netip.Addr, now time.Time) { leases.Silent(l.Name, addr, now) }
@@ -164,7 +165,7 @@ func (p *pace) next(now time.Time) time.Duration {
 // scout looks for other servers until ctx is done: at once, and then every few
 // minutes. What they tell a charger alone is not overheard, so they are asked.
 func (l *link) scout(ctx context.Context) {
-	l.place.begin()
+	l.place.begin(l.OwnRadio || l.gave(time.Now()))
 	for l.dark.Load() || l.bare.Load() {
 		if !sleep(ctx, readyEvery) {
 			return
@@ -188,6 +189,11 @@ func (l *link) scout(ctx context.Context) {
 		}
 		began = time.Now()
 	}
+}
+
+// gave says whether anybody has an address of the network from here.
+func (l *link) gave(now time.Time) bool {
+	return slices.ContainsFunc(l.leases.All(now), func(b lease.Binding) bool { return b.Network == l.Name })
 }
 
 // lookAround asks who gives addresses and waits for the answers, startFor in all.

@@ -435,25 +435,14 @@ func TestTwoThatAreJoinedBothGoOn(t *testing.T) {
 	}
 }
 
-// Somebody on the network says that it is a chargegate that serves. One that
-// serves already does not give way to it, with whatever question it answers.
-func TestAForgedMarkSilencesNobodyWhoServes(t *testing.T) {
-	if !inside(t) {
-		return
-	}
-	defer goleak.VerifyNone(t)
-	g := newGarage(t)
-	g.plug()
-	g.server.Hurry(50 * time.Millisecond)
-	defer g.serve(g.server)()
-	time.Sleep(1500 * time.Millisecond)
-	w := g.wire()
-	forger := charger.MAC{2, 0, 0, 0, 0, 1}
+// forge answers the next questions of a box as a chargegate that serves would.
+func (w *wire) forge(forger charger.MAC, times int) {
+	w.Helper()
 	buf := make([]byte, 2048)
-	for answered := 0; answered < 3; {
+	for answered := 0; answered < times; {
 		w.conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 		n, _, err := w.conn.ReadFrom(buf)
-		g.must(err)
+		w.must(err)
 		if n < 42 || binary.BigEndian.Uint16(buf[14+22:]) != 67 {
 			continue
 		}
@@ -468,8 +457,50 @@ func TestAForgedMarkSilencesNobodyWhoServes(t *testing.T) {
 		frame := append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, forger[:]...)
 		frame = append(append(frame, 8, 0), dhcp.Datagram(netip.MustParseAddrPort("10.83.0.9:67"), netip.MustParseAddrPort("255.255.255.255:68"), m.ToBytes())...)
 		_, err = w.conn.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]})
-		g.must(err)
+		w.must(err)
 	}
+}
+
+// A box that has given addresses serves after a power cut, whoever says that it
+// serves already.
+func TestAForgedMarkKeepsNobodyFromServingWhoHasServed(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	defer goleak.VerifyNone(t)
+	g := newGarage(t)
+	addr, err := g.leases.Offer("P1", victim, netip.Addr{}, true, time.Now())
+	g.must(err)
+	_, err = g.leases.Grant(lease.Claim{Network: "P1", HW: victim, Known: true, Term: time.Hour}, addr, time.Now())
+	g.must(err)
+	g.plug()
+	w := g.wire()
+	defer g.serve(g.server)()
+	forger := charger.MAC{2, 0, 0, 0, 0, 1}
+	w.forge(forger, 3)
+	if said := g.await(event.RogueServer); said.Field("MAC") != forger.String() {
+		t.Errorf("said %q", said.Message)
+	}
+	if got := w.lease(victim); got != addr {
+		t.Errorf("the charger got %s, had %s", got, addr)
+	}
+}
+
+// Somebody on the network says that it is a chargegate that serves. One that
+// serves already does not give way to it, with whatever question it answers.
+func TestAForgedMarkSilencesNobodyWhoServes(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	defer goleak.VerifyNone(t)
+	g := newGarage(t)
+	g.plug()
+	g.server.Hurry(50 * time.Millisecond)
+	defer g.serve(g.server)()
+	time.Sleep(1500 * time.Millisecond)
+	w := g.wire()
+	forger := charger.MAC{2, 0, 0, 0, 0, 1}
+	w.forge(forger, 3)
 	if said := g.await(event.RogueServer); said.Field("MAC") != forger.String() {
 		t.Errorf("said %q", said.Message)
 	}

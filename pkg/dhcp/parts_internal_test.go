@@ -109,15 +109,16 @@ chargegate_dhcp_requests_total{network="P1",type="unknown"} 1
 func TestTheInventoryDecidesWhoIsKnown(t *testing.T) {
 	t.Parallel()
 	book := charger.NewBook(nil, nil)
-	s := New(Config{}, aDesk(t).leases, book, nil)
-	if known, listed := s.known(client); !known || listed {
+	s := New(Config{Networks: []Network{{Name: "P1", Interface: "wlan0", Gateway: gateway}}}, aDesk(t).leases, book, nil)
+	l := s.links[0]
+	if known, listed := s.known(l, client); !known || listed {
 		t.Errorf("without an inventory: known %v, listed %v", known, listed)
 	}
 	book.Replace(charger.Inventory{other: {MAC: other, Name: "P1-08"}})
-	if known, _ := s.known(client); known {
+	if known, _ := s.known(l, client); known {
 		t.Error("a stranger is known")
 	}
-	if known, listed := s.known(other); !known || !listed {
+	if known, listed := s.known(l, other); !known || !listed {
 		t.Errorf("a charger of the inventory: known %v, listed %v", known, listed)
 	}
 }

@@ -40,8 +40,7 @@ const (
 	bootp
 	notEthernet
 	badHardware
-	foreignRelay
-	forgedRelay
+	strangeRelay
 	unknownType
 	foreignServer
 	notOurs
@@ -62,8 +61,7 @@ var reasonNames = [reasons]string{
 	bootp:         "BOOTP without DHCP",
 	notEthernet:   "not Ethernet",
 	badHardware:   "not the hardware address of a device",
-	foreignRelay:  "relayed from another network",
-	forgedRelay:   "relayed where there can be no relay agent",
+	strangeRelay:  "relayed by nobody whom the configuration names",
 	unknownType:   "of an unknown type",
 	foreignServer: "for another server",
 	notOurs:       "about an address that the client does not have",
@@ -83,12 +81,15 @@ func (r reason) String() string { return reasonNames[r] }
 
 // read is parse for a frame.
 func read(frame []byte, n Network) (query, reason) {
-	sender, message, drop := unwrap(frame, n)
+	p, drop := unwrap(frame, n)
 	if drop != fine {
 		return query{}, drop
 	}
-	q, drop := parse(message, n)
-	q.sender = sender
+	q, drop := parse(p.payload, n)
+	if drop == fine && q.giaddr.IsValid() && !n.relays(p.from.Addr()) {
+		drop = strangeRelay
+	}
+	q.sender = p.sender
 	return q, drop
 }
 
@@ -112,12 +113,9 @@ func parse(packet []byte, n Network) (query, reason) {
 		return query{}, badHardware
 	}
 	// A relay agent puts its own address on the clients' side there (RFC 2131,
-	// 4.1): that of another subnet asks for addresses that we do not have.
-	switch {
-	case q.giaddr.IsValid() && n.OwnRadio:
-		return query{}, forgedRelay
-	case q.giaddr.IsValid() && !n.canHold(q.giaddr):
-		return query{}, foreignRelay
+	// 4.1). Whoever else writes one would speak for any charger.
+	if q.giaddr.IsValid() && !n.relays(q.giaddr) {
+		return query{}, strangeRelay
 	}
 	return q, fine
 }

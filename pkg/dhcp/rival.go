@@ -25,14 +25,17 @@ import (
 //   - Of two that start within the same second the one with the lower MAC stays.
 //   - Who stands down looks again every half minute, and serves when nobody
 //     has answered twice.
+//   - Who has given somebody an address of the network, and knows it from its disk,
+//     serves from its start and never stands down. If another answers it says so.
 //   - Two that both serve when their segments are joined go on, and both say that
 //     there is another server: which of the two is in the right is not for a
 //     program to say.
 //
 // Nothing on a network without keys proves who wrote a mark. A forged one can do
-// nothing to a chargegate that serves. It can keep one that starts from serving,
-// for as long as the forger is there and answers; the event names its MAC. On a
-// radio of its own a chargegate never stands down: no other box can be there.
+// nothing to a chargegate that serves or has served. It can keep a new one from its
+// first address, for as long as the forger is there and answers; the event names
+// its MAC. On a radio of its own a chargegate never stands down: no other box can be
+// there.
 const vendorClass = "chargegate"
 
 // A mark is what a chargegate says of itself.
@@ -73,8 +76,6 @@ func newXID() dhcpv4.TransactionID {
 
 // A place is whether a chargegate serves a network or leaves it to another.
 type place struct {
-	steadfast bool // it never stands down
-
 	mu    sync.Mutex
 	stage stage
 	xid   dhcpv4.TransactionID // of the last question
@@ -101,13 +102,14 @@ const (
 )
 
 // begin starts anew, when the interface is there; who had stood down still does.
-func (p *place) begin() {
+func (p *place) begin(steadfast bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case p.steadfast:
+	case p.stage == isDown:
+	case steadfast:
 		p.stage = isServing
-	case p.stage != isDown:
+	default:
 		p.stage = isStarting
 	}
 }
@@ -191,12 +193,13 @@ func (p *place) says() mark {
 }
 
 // meet answers the question of another chargegate. Our own, which a switch may
-// bring back, is not answered.
+// bring back, is not answered, and neither is one that was relayed: the answer is a
+// DHCPNAK, which must reach nobody but who asked.
 func (s *Server) meet(l *link, q query, now time.Time) {
 	l.drop(ofChargegate)
 	says := l.place.says()
 	socket := l.current()
-	if says == unmarked || socket == nil || l.bare.Load() || s.owns(q.hw) || !l.marks.AllowN(now, 1) {
+	if says == unmarked || socket == nil || l.bare.Load() || q.giaddr.IsValid() || s.owns(q.hw) || !l.marks.AllowN(now, 1) {
 		return
 	}
 	self := netip.AddrPortFrom(l.Gateway.Addr(), dhcpv4.ServerPort)
@@ -226,8 +229,8 @@ func (s *Server) hearForeign(l *link, frame []byte, now time.Time) {
 // overhear does whatever follows from what another server says.
 func (s *Server) overhear(l *link, f foreign, now time.Time) {
 	socket := l.current()
-	if socket == nil || s.owns(f.from) || f.relay && f.server == l.Gateway.Addr() {
-		return // ours, brought back by a switch or passed on by a relay agent
+	if socket == nil || s.owns(f.from) || l.relays(f.relay) && f.server == l.Gateway.Addr() {
+		return // ours, brought back by a switch or passed on by a relay agent of the network
 	}
 	who := []event.Field{event.MAC(f.from), event.Network(l.Name), event.F("SERVER", f.server)}
 	switch l.place.hear(f, socket.hw) {

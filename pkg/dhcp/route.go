@@ -12,7 +12,7 @@ type way int
 const (
 	toRelay   way = iota // to the relay agent's server port
 	toAll                // broadcast
-	toAddress            // to an address that the client already uses
+	toAddress            // to an address that the client already uses, in a frame to its hardware address
 	toFrame              // to the client's hardware address: it has no address yet
 )
 

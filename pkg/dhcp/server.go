@@ -3,14 +3,14 @@
 // itself as router, name server and clock.
 //
 // Requests are heard with their frames: nobody may speak for another device,
-// whose MAC the request names, but a relay agent.
+// whose MAC the request names, but a relay agent that the configuration names.
 //
 // On each network a reader only queues what arrives, so that the wave after a
 // power cut (F-1) waits in memory and not in the kernel's small buffer. Workers
-// decide, which never takes a disk. An answer that promises something new waits
-// in a line of its own until the promise is on disk; everything else leaves at
-// once. A client that has no address yet is answered with a frame to its
-// hardware address.
+// decide, which never takes a disk, each for its own share of the devices. An
+// answer that promises something new waits in a line of its own until the promise
+// is on disk; everything else leaves at once. A client is answered with a frame to
+// its hardware address, and never waited for: what the air does not take is dropped.
 //
 // Who else is on the network is found out in the background: which addresses are
 // used by somebody who does not have them from here, by listening to ARP and
@@ -42,8 +42,8 @@ import (
 )
 
 const (
-	// queued bounds the packets that wait for a worker in each of the two lines of
-	// one network, and the answers that wait for the disk on all.
+	// queued bounds the packets of one network that wait in each of the two lines
+	// before its workers, and the answers that wait for the disk on all.
 	queued = 4096
 	// workers decide, for each network. It is computing only, a few microseconds
 	// each: the second is for a scheduler that is busy with the first.
@@ -82,14 +82,14 @@ func New(cfg Config, leases *lease.Table, book *charger.Book, log *event.Log) *S
 	small := new(atomic.Bool)
 	for _, n := range cfg.Networks {
 		l := &link{
-			desk:  newDesk(n, cfg.Networks, leases, cfg.Lease),
-			log:   log,
-			small: small,
-			queue: make(chan *packet, queued),
-
-			regulars: make(chan *packet, queued),
-			listed:   func(hw charger.MAC) bool { _, ok := book.Known(hw); return ok },
-			crowd:    rate.NewLimiter(rate.Every(10*time.Second), 10),
+			desk:   newDesk(n, cfg.Networks, leases, cfg.Lease),
+			log:    log,
+			small:  small,
+			listed: func(hw charger.MAC) bool { return listedOn(book, n.Name, hw) },
+			crowd:  rate.NewLimiter(rate.Every(10*time.Second), 10),
+		}
+		for i := range l.lanes {
+			l.lanes[i] = newLane()
 		}
 		l.settleIn(leases)
 		l.heardARP = func(frame []byte, now time.Time) { s.safely(l, func() { s.hearARP(l, frame, now) }) }
@@ -167,8 +167,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	stop := make(chan struct{})
 	for _, l := range s.links {
 		readers.Go(func() { l.tend(ctx) })
-		for range workers {
-			deciders.Go(func() { s.work(l, stop) })
+		for i := range l.lanes {
+			deciders.Go(func() { s.work(l, l.lanes[i], stop) })
 		}
 	}
 	settled := make(chan struct{})

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"slices"
 	"syscall"
@@ -32,15 +31,11 @@ type sockets struct {
 	index   int
 	hw      charger.MAC  // the interface's own
 	ear     *pkt.Conn    // hears requests with their frames, which tell who sent them
-	udp     *net.UDPConn // answers clients that have an address; that it is there keeps the kernel from refusing the port
-	raw     *pkt.Conn    // answers those that have none
+	udp     *net.UDPConn // answers relay agents; that it is there keeps the kernel from refusing the port
+	voice   *voice       // answers everybody else
 	arp     *pkt.Conn    // hears who uses which address, and asks
 	foreign *pkt.Conn    // hears other servers
 }
-
-// nobody is a filter that passes no packet, for the sockets that only send. The
-// raw one's protocol must be IPv4 all the same, or the frames would carry none.
-func nobody() []bpf.Instruction { return []bpf.Instruction{bpf.RetConstant{Val: 0}} }
 
 // openSockets takes the sockets of an interface, and tells how many bytes its
 // receive buffer holds.
@@ -64,7 +59,6 @@ func openSockets(name string) (s *sockets, buffer int, err error) {
 		protocol int
 		filter   []bpf.Instruction
 	}{
-		{&s.raw, pkt.Datagram, unix.ETH_P_IP, nobody()},
 		{&s.ear, pkt.Raw, unix.ETH_P_IP, slices.Concat(arrived(), requests())},
 		{&s.arp, pkt.Raw, unix.ETH_P_ARP, claims()},
 		{&s.foreign, pkt.Raw, unix.ETH_P_IP, slices.Concat(arrived(), replies())},
@@ -74,7 +68,10 @@ func openSockets(name string) (s *sockets, buffer int, err error) {
 		}
 	}
 	if err == nil {
-		buffer, err = grow(s.ear)
+		s.voice, err = newVoice(ifi)
+	}
+	if err == nil {
+		buffer, err = grow(s.ear, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, askBuffer)
 	}
 	// The name may have changed its interface meanwhile.
 	if again, _ := indexOf(name); again != index {
@@ -94,7 +91,10 @@ func (s *sockets) close() {
 	if s.udp != nil {
 		s.udp.Close()
 	}
-	for _, c := range []*pkt.Conn{s.raw, s.ear, s.arp, s.foreign} {
+	if s.voice != nil {
+		s.voice.close()
+	}
+	for _, c := range []*pkt.Conn{s.ear, s.arp, s.foreign} {
 		if c != nil {
 			c.Close()
 		}
@@ -141,21 +141,21 @@ func indexOf(name string) (int, error) {
 	return int(req.Uint32()), nil
 }
 
-// grow makes the receive buffer as large as may be and returns what it got.
-// Forcing it takes a capability that the daemon does not have when it is
-// installed; then net.core.rmem_max is the limit.
-func grow(conn syscall.Conn) (got int, err error) {
+// grow makes a buffer as large as may be and returns what it got. Forcing it
+// takes a capability that the daemon does not have when it is installed; then
+// net.core.rmem_max or wmem_max is the limit.
+func grow(conn syscall.Conn, size, force, bytes int) (got int, err error) {
 	rc, err := conn.SyscallConn()
 	if err != nil {
 		return 0, err
 	}
 	var option error
 	err = rc.Control(func(fd uintptr) {
-		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, askBuffer) != nil {
-			option = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, askBuffer)
+		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, force, bytes) != nil {
+			option = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, size, bytes)
 		}
 		if option == nil {
-			got, option = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF)
+			got, option = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, size)
 		}
 	})
 	return got, errors.Join(err, option)
@@ -184,22 +184,4 @@ func (s *sockets) lost() uint64 {
 		return 0
 	}
 	return uint64(stats.Drops)
-}
-
-// sendFrame sends a datagram to a hardware address.
-func (s *sockets) sendFrame(hw [6]byte, from, to netip.AddrPort, payload []byte) error {
-	return write(s.raw, hw, datagram(from, to, payload))
-}
-
-// sendARP sends a whole frame to everybody.
-func (s *sockets) sendARP(frame []byte) error { return write(s.arp, [6]byte(frame), frame) }
-
-// write sends a packet. The first after the link went down and up again is
-// refused with ENETDOWN; the second passes.
-func write(c *pkt.Conn, hw [6]byte, packet []byte) error {
-	_, err := c.WriteTo(packet, &pkt.Addr{HardwareAddr: hw[:]})
-	if errors.Is(err, unix.ENETDOWN) {
-		_, err = c.WriteTo(packet, &pkt.Addr{HardwareAddr: hw[:]})
-	}
-	return err
 }

@@ -65,6 +65,13 @@ func (w *wire) say(from charger.MAC, source, to string, m *dhcpv4.DHCPv4) {
 // hear returns the next answer of the server to a device.
 func (w *wire) hear(hw charger.MAC) *dhcpv4.DHCPv4 {
 	w.Helper()
+	m, _ := w.hearTo(hw)
+	return m
+}
+
+// hearTo is hear, and tells to which hardware address the answer was sent.
+func (w *wire) hearTo(hw charger.MAC) (m *dhcpv4.DHCPv4, to charger.MAC) {
+	w.Helper()
 	buf := make([]byte, 2048)
 	w.conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 	for {
@@ -76,7 +83,7 @@ func (w *wire) hear(hw charger.MAC) *dhcpv4.DHCPv4 {
 			continue
 		}
 		if m, err := dhcpv4.FromBytes(buf[42:n]); err == nil && m.OpCode == dhcpv4.OpcodeBootReply && charger.MAC(m.ClientHWAddr) == hw {
-			return m
+			return m, charger.MAC(buf[:6])
 		}
 	}
 }

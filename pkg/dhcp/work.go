@@ -11,17 +11,17 @@ import (
 	"chargegate/pkg/event"
 )
 
-// work answers what is queued on a network until stop is closed and nothing
-// waits.
-func (s *Server) work(l *link, stop <-chan struct{}) {
+// work answers what is queued in a lane of a network until stop is closed and
+// nothing waits.
+func (s *Server) work(l *link, waits lane, stop <-chan struct{}) {
 	for {
-		p := l.next()
+		p := waits.next()
 		if p == nil {
 			select {
-			case p = <-l.regulars:
-			case p = <-l.queue:
+			case p = <-waits.regulars:
+			case p = <-waits.queue:
 			case <-stop:
-				if p = l.next(); p == nil {
+				if p = waits.next(); p == nil {
 					return
 				}
 			}
@@ -31,7 +31,7 @@ func (s *Server) work(l *link, stop <-chan struct{}) {
 }
 
 // next takes a packet that waits, the regulars' first; nil if none does.
-func (l *link) next() *packet {
+func (l lane) next() *packet {
 	select {
 	case p := <-l.regulars:
 		return p
@@ -82,13 +82,16 @@ func (s *Server) safely(l *link, f func()) {
 func (s *Server) handle(l *link, p *packet) {
 	q, drop := read(p.bytes(), l.Network)
 	l.packets.Put(p)
+	now := time.Now()
 	if drop != fine {
 		l.drop(drop)
+		if drop == strangeRelay && l.relaying.take(matter{who: q.sender}, now) {
+			s.log.Say(event.RelayUnknown, event.MAC(q.sender), event.Network(l.Name))
+		}
 		return
 	}
-	now := time.Now()
 	l.count(q.kind)
-	q.known, q.listed = s.known(q.hw)
+	q.known, q.listed = s.known(l, q.hw)
 	if q.forged() {
 		s.deliver(l, forgery(q), now)
 		return
@@ -99,6 +102,7 @@ func (s *Server) handle(l *link, p *packet) {
 	}
 	if q.kind == dhcpv4.MessageTypeDiscover { // it has just booted, or lost its address
 		s.book.Asked(q.hw, l.Name, q.HostName(), now)
+		s.strayed(l, q)
 	}
 	if why := l.closed(); why != fine {
 		l.drop(why)
@@ -117,13 +121,40 @@ func (s *Server) handle(l *link, p *packet) {
 	}
 }
 
-// known says whether a MAC gets a charger's address, and whether the inventory
-// names it. Without an inventory every device may be a charger.
-func (s *Server) known(hw charger.MAC) (known, listed bool) {
-	if _, listed = s.book.Known(hw); listed {
+// known says whether a MAC gets a charger's address on a network, and whether the
+// inventory names it there. Without an inventory every device may be a charger.
+func (s *Server) known(l *link, hw charger.MAC) (known, listed bool) {
+	if l.listed(hw) {
 		return true, true
 	}
 	return s.book.Inventory("") == 0, false
+}
+
+// listedOn says whether the inventory names a MAC as a charger of a network. One
+// of another network is a stranger: anybody can write it.
+func listedOn(book *charger.Book, network string, hw charger.MAC) bool {
+	c, ok := book.Known(hw)
+	return ok && c.On(network)
+}
+
+// strayed says that somebody asks with the MAC of another network's charger.
+func (s *Server) strayed(l *link, q query) {
+	if c, ok := s.book.Known(q.hw); ok && !c.On(l.Name) {
+		s.log.Say(event.ChargerElsewhere, event.MAC(q.hw), event.Network(l.Name), event.F("NAME", c.Name), event.F("HOME", c.Network))
+	}
+}
+
+// teach tells the book what the table says of a client now. A RELEASE is done at
+// once, while the ACK before it may still wait for the disk: whichever comes last,
+// the book ends up with what is.
+func (s *Server) teach(l *link, hw charger.MAC, now time.Time) {
+	l.lessons.Lock()
+	defer l.lessons.Unlock()
+	if b, ok := s.leases.Lookup(l.Name, hw); ok && b.Live(now) {
+		s.book.Leased(hw, l.Name, b.Addr, true, now)
+	} else {
+		s.book.Unleased(hw, l.Name, now)
+	}
 }
 
 // deliver makes an answer durable, and then does everything that follows from
@@ -132,11 +163,8 @@ func (s *Server) deliver(l *link, a answer, now time.Time) {
 	if err := s.leases.Commit(a.ticket); err != nil {
 		s.disk.failed(s.log, err) // it is in force all the same
 	}
-	switch a.learn {
-	case leased:
-		s.book.Leased(a.hw, l.Name, a.addr, true, now)
-	case unleased:
-		s.book.Unleased(a.hw, now)
+	if a.learn != nothing {
+		s.teach(l, a.hw, now)
 	}
 	if a.drop != fine {
 		l.drop(a.drop)

@@ -12,7 +12,7 @@ import (
 // A share is who counts as one caller: the device that holds the lease, whatever
 // addresses it writes on its packets, or all callers of one network together
 // that hold none. A device can take any free address of its subnet, but only
-// one lease. The zero value is everybody from elsewhere.
+// one lease; who copies its MAC on another network does not take its places. The zero value is everybody from elsewhere.
 type share struct {
 	mac     charger.MAC
 	network netip.Prefix
@@ -23,13 +23,11 @@ func (sh share) leased() bool { return sh.mac != charger.MAC{} }
 
 // shareOf returns the share that a caller counts to now.
 func (s *Server) shareOf(caller netip.Addr) share {
-	if mac, ok := s.book.At(caller); ok {
-		return share{mac: mac}
-	}
+	mac, _ := s.book.At(caller)
 	if i := slices.IndexFunc(s.cfg.Networks, func(p netip.Prefix) bool { return p.Contains(caller) }); i >= 0 {
-		return share{network: s.cfg.Networks[i].Masked()}
+		return share{mac, s.cfg.Networks[i].Masked()}
 	}
-	return share{}
+	return share{mac: mac}
 }
 
 // A place is what came of asking for one.

@@ -518,7 +518,7 @@ func TestOneDeviceWithManyAddresses(t *testing.T) {
 }
 
 // A place goes back to the share it came from, also when the caller is leased
-// its address meanwhile; and two addresses of one MAC are one share.
+// its address meanwhile; and a MAC has a share on each network.
 func TestShares(t *testing.T) {
 	h := newHouse(t, 443, func(c *Config, _ *[]policy.Rule) { c.PerCharger = 1 })
 	stranger := netip.MustParseAddr("127.0.0.9")
@@ -533,11 +533,11 @@ func TestShares(t *testing.T) {
 		t.Error("the share has not one place")
 	}
 	h.book.Leased(p107, "P1", stranger, true, time.Now())
-	if now := h.shareOf(stranger); now != (share{mac: p107}) || h.places.take(now) != placeTaken {
+	if now := h.shareOf(stranger); now.mac != p107 || now.network != before.network || h.places.take(now) != placeTaken {
 		t.Errorf("the leased address counts to %v", now)
 	}
 	h.places.give(before)
-	h.places.give(share{mac: p107})
+	h.places.give(share{p107, before.network})
 	if h.places.open() != 0 || len(h.places.held) != 0 {
 		t.Errorf("left over: %v", h.places.held)
 	}

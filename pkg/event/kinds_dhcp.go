@@ -59,6 +59,20 @@ var (
 		Advice:  "Find the device with that hardware address and remove it, or change the password of this Wi-Fi. If it is a repeater, replace it by an access point on a cable, or one that bridges (WDS).",
 		Every:   hour,
 	}
+	RelayUnknown = &Kind{
+		ID: "dhcp-relay-unknown", Level: Warning,
+		Text:    "{NETWORK}: {CHARGER} passes on requests of other devices as a relay agent, which the configuration does not name; they are dropped",
+		Explain: "A relay agent speaks for others, so a device that pretends to be one could take any charger's address away. Only those are believed whose address stands under relays of their network.",
+		Advice:  "If it is an access point or a switch of yours, switch its DHCP relay off: chargers reach this box without. If it must stay, write its address under relays of this network, and restart. Anything else: find the device with the MAC address {MAC} and take it off the network.",
+		Every:   hour, Most: 30,
+	}
+	ChargerElsewhere = &Kind{
+		ID: "dhcp-charger-elsewhere", Level: Warning,
+		Text:    "{NETWORK}: a device asks with the MAC address of {NAME}, which the inventory has on {HOME}; here it is a stranger",
+		Explain: "A MAC address is easily copied, so a charger gets a charger's address on its own network only. Here the device gets one of those for unknown devices, and works.",
+		Advice:  "If the charger is on {NETWORK} now, correct its row in chargers.csv and run: systemctl reload chargegated. If it is still on {HOME}, find out what this device is, or change the password of this Wi-Fi.",
+		Every:   hour,
+	}
 	LeaseRefused = &Kind{
 		ID: "dhcp-request-refused", Level: Info,
 		Text:    "{CHARGER} may not have {IP}: {REASON}; it was told to ask anew",
@@ -213,7 +227,7 @@ var (
 	AnotherChargegate = &Kind{
 		ID: "dhcp-another-chargegate", Level: Error,
 		Text:    "{NETWORK}: another chargegate gives addresses here, {SERVER} at {MAC}; this one gives none on this network",
-		Explain: "Two boxes would give the same address to two chargers. The one that served first goes on; of two that start at once the one with the lower MAC address serves. This box looks every half minute whether the other is still there, and serves when it is gone.",
+		Explain: "Two boxes would give the same address to two chargers. The one that served first goes on, and so does one that has given addresses here before its restart; of two that start for the first time at once the one with the lower MAC address serves. This box looks every half minute whether the other is still there, and serves when it is gone.",
 		Advice:  "One of the two boxes must go: unplug one from this network, or make their networks separate ones. If there is no second box, somebody pretends to be one: find the device with the MAC address {MAC}.",
 	}
 	ServingAgain = &Kind{
@@ -270,13 +284,20 @@ var (
 		Advice:  "If it repeats, look at the interface of this network: ip -s link.",
 		Every:   10 * minute,
 	}
+	DHCPSendFull = &Kind{
+		ID: "dhcp-send-full", Level: Warning,
+		Text:    "{NETWORK}: {INTERFACE} does not take answers about addresses as quickly as they are made; some were dropped",
+		Explain: "Thousands of answers wait in the queue of the interface, mostly for one device that sleeps, or is out of reach, and lets itself be asked for all the same. Nobody waits behind it: what finds no room is dropped, and who is not answered asks again.",
+		Advice:  "Nothing at once, after a power cut. If it lasts, look at the interface of this network, ip -s link, and at who asks without end: chargegate chargers. net.core.wmem_max must be 4194304, as the package's sysctl.d file sets it.",
+		Every:   hour,
+	}
 )
 
 var dhcpKinds = []*Kind{
-	LeaseGranted, LeaseKept, LeaseRenewed, LeaseOffered, LeaseReleased, LeaseDeclined, DeclineIgnored, BindingsTooMany, SenderForged,
+	LeaseGranted, LeaseKept, LeaseRenewed, LeaseOffered, LeaseReleased, LeaseDeclined, DeclineIgnored, BindingsTooMany, SenderForged, RelayUnknown, ChargerElsewhere,
 	LeaseRefused, LeaseElsewhere, AddressClaimed, GatewayClaimed, AddressInUse, AddressRemembered, ProxyARP, NeighbourFlood,
 	RogueServer, RogueServerGone, AnotherChargegate, ServingAgain, NoCarrier, CarrierBack, NoAddress, AddressBack,
 	PoolFilling, PoolNearlyFull, PoolRecovered, PoolExhausted, StrangersExhausted,
 	LeaseStorageFailed, LeaseStorageRecovered, LeaseStorageUntidy, LeasesLoaded, LeasesDropped, LeaseFileDamaged,
-	DHCPInterfaceMissing, DHCPInterfaceFound, DHCPInterfaceFailed, DHCPBufferSmall, DHCPQueueFull, DHCPPacketDropped, DHCPSendFailed,
+	DHCPInterfaceMissing, DHCPInterfaceFound, DHCPInterfaceFailed, DHCPBufferSmall, DHCPQueueFull, DHCPPacketDropped, DHCPSendFailed, DHCPSendFull,
 }

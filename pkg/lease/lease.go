@@ -33,6 +33,9 @@ const (
 	// quarantine is how long an address that was declined is given to nobody who
 	// can have another.
 	quarantine = time.Hour
+	// crowdedFor is how long it is remembered that a charger found no address, unless
+	// one finds one meanwhile: every stranger renews at least once (Z-6).
+	crowdedFor = 24 * time.Hour
 )
 
 // MaxTerm bounds how long a lease may last.

@@ -198,6 +198,11 @@ func (tr *trial) join(c Claim) {
 		}
 		return
 	}
+	// Who belongs into another range, where nothing is left, keeps what it has.
+	if had, b := tr.has(c.Network, c.HW); addr == had && tr.now.Before(b.until) && !tr.inRange(addr, c) && !tr.some(c, tr.now, true) {
+		tr.offer(c, addr, tr.now)
+		return
+	}
 	if !tr.inRange(addr, c) || !tr.free(addr, c.HW, tr.now) {
 		tr.Errorf("%x (known %v) was offered %s, which is not free for it: bound %+v, offered %+v, banned until %s, now %s", c.HW, c.Known, addr, tr.bound[addr], tr.offered[addr], tr.bans[addr], tr.now)
 	}
@@ -278,8 +283,8 @@ func (tr *trial) overhear(c Claim, addr netip.Addr) {
 	sighting, whose := tr.table.Seen(c.Network, addr, c.HW, listed, tr.now)
 	given := tr.table.at[addr] != nil
 	his, all := 0, 0
-	for _, other := range tr.used {
-		if other.network == c.Network && tr.now.Before(other.until) {
+	for at, other := range tr.used {
+		if (at != addr || other.hw != c.HW) && other.network == c.Network && tr.now.Before(other.until) {
 			if !other.listed {
 				all++
 			}
@@ -292,8 +297,12 @@ func (tr *trial) overhear(c Claim, addr netip.Addr) {
 	for range tr.table.networks[c.Network].all() {
 		size++
 	}
+	// A listed MAC is worth one address, and none beside a lease: anybody can write it.
+	_, has := tr.has(c.Network, c.HW)
+	charger := listed && his == 0 && !tr.now.Before(has.until)
 	again := tr.now.Before(u.until) && u.hw == c.HW
-	believed := again || his < maxUsed && (listed || all < size/4)
+	believed := again || charger || his < maxUsed && all < size/4
+	over := b.hw == c.HW && b.network != "" && !live && !(o.hw == c.HW && tr.now.Before(o.until))
 	want := Squatter
 	switch {
 	case !given:
@@ -310,8 +319,8 @@ func (tr *trial) overhear(c Claim, addr netip.Addr) {
 	if sighting != want || want == Intruder && whose != b.hw {
 		tr.Errorf("%x was seen with %s: %d of %x, want %d of %x", c.HW, addr, sighting, whose, want, b.hw)
 	}
-	if want != Elsewhere && want != Owner && believed {
-		tr.used[addr] = promised{network: c.Network, hw: c.HW, until: tr.now.Add(usedFor), listed: listed}
+	if want != Elsewhere && (want != Owner || over) && believed {
+		tr.used[addr] = promised{network: c.Network, hw: c.HW, until: tr.now.Add(usedFor), listed: charger}
 	}
 }
 

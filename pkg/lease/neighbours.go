@@ -34,7 +34,7 @@ type neighbour struct {
 	asked     time.Time // when it was last asked who uses the address
 	free      time.Time // when nobody answered; zero: never, or not since somebody was seen
 	urgent    bool      // it was declined: to be asked about first
-	listed    bool      // the user is in the inventory
+	listed    bool      // it counts as a charger's, not as one of the strangers' quarter
 }
 
 func (n *neighbour) inUse(now time.Time) bool { return now.Before(n.usedUntil) }
@@ -52,7 +52,8 @@ type Sighting int
 const (
 	// Elsewhere: the address is not one that is given away.
 	Elsewhere Sighting = iota
-	// Owner: who was seen has the address from here, or was just offered it.
+	// Owner: who was seen has the address from here, or was just offered it. If its
+	// lease is over nobody else is offered it while it is used.
 	Owner
 	// Intruder: the address is promised to somebody else.
 	Intruder
@@ -66,8 +67,8 @@ const (
 	Doubted
 )
 
-// Seen tells that a device was seen with an address; listed says that the
-// inventory names it. owner is to whom the address is promised when the sighting
+// Seen tells that a device was seen with an address; listed says that it is a
+// charger of this network by the inventory. owner is to whom the address is promised when the sighting
 // is Intruder.
 //
 // A charger whose address this table does not know of, because the disk was
@@ -79,16 +80,19 @@ func (t *Table) Seen(network string, addr netip.Addr, hw [6]byte, listed bool, n
 	if s == nil || s.pool.Network != network {
 		return Elsewhere, owner
 	}
-	if s.owned && s.owner == hw || s.heldFor(hw, now) {
+	own := s.owned && s.owner == hw
+	if s.heldFor(hw, now) || own && s.live(now) {
 		return Owner, owner
 	}
 	known := s.inUse(now) && s.user == hw
-	believed := known || s.pool.believes(hw, listed, now)
-	if believed {
-		s.listed, s.user, s.seen, s.usedUntil, s.free = listed, hw, now, now.Add(usedFor), time.Time{}
+	believed, asCharger := s.pool.believes(s, hw, listed, now)
+	if believed = believed || known; believed {
+		s.listed, s.user, s.seen, s.usedUntil, s.free = asCharger, hw, now, now.Add(usedFor), time.Time{}
 		s.pool.marked = now
 	}
 	switch {
+	case own:
+		return Owner, owner // its lease is over or given back, and it goes on all the same
 	case s.live(now):
 		return Intruder, s.owner
 	case !believed:
@@ -99,15 +103,16 @@ func (t *Table) Seen(network string, addr netip.Addr, hw [6]byte, listed bool, n
 	return Squatter, owner
 }
 
-// believes says whether one more address may be taken out of use because a
-// device was seen with it. All that the inventory does not name may take a
-// quarter of the pool together, which leaves more than one for each charger
-// (Z-5), whatever MACs somebody makes up.
-func (p *pool) believes(hw [6]byte, listed bool, now time.Time) bool {
+// believes says whether an address may be taken out of use because a device was
+// seen with it, and whether as a charger's. A charger has one address: its MAC,
+// which anybody can write, counts for one, and for none while it has a lease here.
+// Everything else may take a quarter of the pool together, which leaves more than
+// one for each charger (Z-5), whatever MACs somebody makes up or copies.
+func (p *pool) believes(claimed *slot, hw [6]byte, listed bool, now time.Time) (believed, asCharger bool) {
 	size, strangers, his := 0, 0, 0
 	for s := range p.all() {
 		size++
-		if !s.inUse(now) {
+		if !s.inUse(now) || s == claimed && s.user == hw {
 			continue
 		}
 		if !s.listed {
@@ -117,7 +122,9 @@ func (p *pool) believes(hw [6]byte, listed bool, now time.Time) bool {
 			his++
 		}
 	}
-	return his < maxUsed && (listed || strangers < size/4)
+	has := p.owners[hw]
+	asCharger = listed && his == 0 && (has == nil || !has.live(now))
+	return asCharger || his < maxUsed && strangers < size/4, asCharger
 }
 
 // usedBy returns the address of its range that a MAC was seen with and that

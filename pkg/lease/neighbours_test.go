@@ -161,18 +161,29 @@ func TestNobodyCanTakeAllAddressesOutOfUse(t *testing.T) {
 	t.Parallel()
 	p := pool(t, "P1", "10.83.0.1/24", 32) // 58 and 8
 	for name, c := range map[string]struct {
-		macs int
-		want int
+		macs   int
+		listed bool
+		joined int // of them have a lease
+		want   int
 	}{
 		"an access point that answers for everybody": {macs: 1, want: 4},
-		"made-up MACs": {macs: 1000, want: (58 + 8) / 4},
+		"made-up MACs":                                    {macs: 1000, want: (58 + 8) / 4},
+		"a charger that answers for everybody":            {macs: 1, listed: true, want: 4},
+		"one that takes the MACs of 11 chargers":          {macs: 11, listed: true, want: 11 + (58+8)/4},
+		"one that takes those of 11 that have an address": {macs: 11, listed: true, joined: 11, want: (58 + 8) / 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			table := open(t, t.TempDir(), p)
-			n := 0
+			n, first := 0, 1000
+			if c.listed {
+				first = 0 // of the garage's own chargers
+			}
+			for i := range c.joined {
+				join(t, table, claim("P1", i, true), start)
+			}
 			for addr := p.First; addr.Compare(p.LastStranger) <= 0; addr = addr.Next() {
-				table.Seen("P1", addr, mac(1000+n%c.macs), false, start)
+				table.Seen("P1", addr, mac(first+n%c.macs), c.listed, start)
 				n++
 			}
 			if got := table.Counts(start)[0].InUse; got != c.want {
@@ -284,5 +295,51 @@ func TestReservationsThatCannotBeArePassedOver(t *testing.T) {
 	})
 	if got := table.Counts(start)[0].Reserved; got != 1 {
 		t.Errorf("%d reservations are in force, want 1", got)
+	}
+}
+
+// Who gave its address back, or whose lease is over, and goes on using it, keeps
+// others from it for as long as it does.
+func TestAnAddressThatIsUsedAfterItsLeaseIsOfferedToNobodyElse(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*lease.Table, netip.Addr) time.Time{
+		"given back": func(table *lease.Table, addr netip.Addr) time.Time {
+			table.Release("P1", mac(3), addr, start)
+			return start.Add(time.Minute)
+		},
+		"run out": func(table *lease.Table, addr netip.Addr) time.Time {
+			now := start.Add(term + time.Minute)
+			for i := range 3 {
+				b, _ := table.Lookup("P1", mac(i))
+				if _, err := table.Grant(claim("P1", i, true), b.Addr, now); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return now
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, listed := range []bool{true, false} {
+				table := open(t, t.TempDir(), small("P1", "0"))
+				var addr netip.Addr
+				for i := range 4 {
+					addr = join(t, table, claim("P1", i, true), start)
+				}
+				now := end(table, addr)
+				for range 3 { // it answers each question
+					if s, _ := table.Seen("P1", addr, mac(3), listed, now); s != lease.Owner {
+						t.Errorf("it counts as %d, want Owner", s)
+					}
+					now = now.Add(5 * time.Minute)
+				}
+				if got, err := table.Offer("P1", mac(9), netip.Addr{}, true, now); !errors.Is(err, lease.ErrExhausted) {
+					t.Errorf("another is offered %s, which is in use; %v", got, err)
+				}
+				if _, err := table.Grant(claim("P1", 3, true), addr, now); err != nil {
+					t.Errorf("it asks for it again: %v", err)
+				}
+			}
+		})
 	}
 }

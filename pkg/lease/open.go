@@ -30,7 +30,7 @@ type Report struct {
 
 // Open reads the table of the pools and reservations given from a directory,
 // which it makes if it is missing and locks. Every binding is good for one whole lease from now
-// on. Missing, empty, torn or damaged files and a disk that cannot be written
+// on. Missing, empty, torn or damaged files and a disk that cannot be read or written
 // are told in the Report and do not fail; pools that overlap or another process
 // that holds the directory do.
 func Open(path string, pools []Pool, reserved []Reservation, now time.Time) (*Table, Report, error) {
@@ -52,9 +52,7 @@ func (t *Table) recover(d disk, limit int64, now time.Time) Report {
 	t.keep = &keeper{disk: d, limit: limit}
 	names, err := d.list()
 	if err != nil {
-		t.keep.unread = fmt.Errorf("%w: reading the directory of leases at the start: %w", ErrVolatile, err)
-		t.journal = newJournal(t.keep.unread)
-		report.Storage = t.keep.unread
+		t.leave(fmt.Errorf("%w: reading the directory of leases at the start: %w", ErrVolatile, err), &report)
 		return report
 	}
 	slices.Sort(names)
@@ -67,8 +65,18 @@ func (t *Table) recover(d disk, limit int64, now time.Time) Report {
 	t.journal = newJournal(errUnopened)
 	tail := t.replay(names, &report, now)
 	report.Bindings = len(t.All(now))
+	if t.keep.unread != nil {
+		t.leave(t.keep.unread, &report)
+		return report
+	}
 	t.resume(tail, &report)
 	return report
+}
+
+// leave keeps the disk as it is: what stands there is not known.
+func (t *Table) leave(why error, report *Report) {
+	t.keep.unread, report.Storage = why, why
+	t.journal = newJournal(why)
 }
 
 // A tail is the journal to go on with.
@@ -92,6 +100,11 @@ func (t *Table) replay(names []string, report *Report, now time.Time) tail {
 			continue
 		}
 		data, err := t.keep.disk.read(name)
+		if err != nil && strings.HasSuffix(name, journalSuffix) {
+			// It may be readable at the next start, and nothing else has what it says.
+			t.keep.unread = fmt.Errorf("%w: reading %s at the start: %w", ErrVolatile, name, err)
+			continue
+		}
 		if err != nil {
 			t.suspect(name, err, report)
 			last = tail{}

@@ -2,10 +2,13 @@ package lease
 
 import (
 	"bytes"
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -246,6 +249,68 @@ func TestWithoutADirectoryItWorksFromMemory(t *testing.T) {
 	if err := table.Commit(g.Ticket); err == nil || table.Tidy() == nil {
 		t.Errorf("confirmed without a disk: %v", err)
 	}
+}
+
+// A disk whose files cannot be read for now, as after a fault of the card reader.
+type unreadable struct {
+	*memory
+	suffix string
+}
+
+func (u unreadable) read(name string) ([]byte, error) {
+	if strings.HasSuffix(name, u.suffix) {
+		return nil, syscall.EIO
+	}
+	return u.memory.read(name)
+}
+
+// A journal that cannot be read now may be readable at the next start: until then
+// it stays where it is, and nothing is written beside it.
+func TestAJournalThatCannotBeReadIsLeftForTheNextStart(t *testing.T) {
+	t.Parallel()
+	d := newMemory(5)
+	table, _ := on(t, d, 1<<20)
+	join := func(table *Table, n int) error {
+		c := claimOf("P1", n)
+		addr, err := table.Offer("P1", c.HW, netip.Addr{}, c.Known, epoch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = table.Grant(c, addr, epoch)
+		return err
+	}
+	for n := range 5 {
+		if err := join(table, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := unheard(table.All(epoch))
+	table.Close()
+	before, _ := d.list()
+
+	table, report := on(t, unreadable{d, journalSuffix}, 1<<20)
+	if !errors.Is(report.Storage, ErrVolatile) || !errors.Is(report.Storage, syscall.EIO) || len(report.Faults) != 0 {
+		t.Errorf("report: %+v", report)
+	}
+	if err := join(table, 50); !errors.Is(err, ErrVolatile) {
+		t.Errorf("somebody new: %v, want it to be served from memory", err)
+	}
+	if err := table.Tidy(); !errors.Is(err, ErrVolatile) {
+		t.Errorf("tidying: %v", err)
+	}
+	table.Close()
+	if after, _ := d.list(); !slices.Equal(before, after) {
+		t.Errorf("the files were %q and are %q", before, after)
+	}
+
+	table, report = on(t, d, 1<<20)
+	if report.Storage != nil || len(report.Faults) != 0 {
+		t.Errorf("report of the next start: %+v", report)
+	}
+	if diff := cmp.Diff(want, unheard(table.All(epoch)), cmp.Comparer(sameAddr)); diff != "" {
+		t.Errorf("bindings (-want +got):\n%s", diff)
+	}
+	table.Close()
 }
 
 func FuzzReplay(f *testing.F) {

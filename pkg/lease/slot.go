@@ -68,6 +68,9 @@ func (s *slot) suits(hw [6]byte, known bool) bool {
 // keptFor says whether the address is reserved for a MAC.
 func (s *slot) keptFor(hw [6]byte) bool { return s.reserved && s.reservedFor == hw }
 
+// keptFrom says whether the address is reserved for somebody else than a MAC.
+func (s *slot) keptFrom(hw [6]byte) bool { return s.reserved && s.reservedFor != hw }
+
 // mayTake says whether a MAC without a binding here may be given the address
 // because it asks for it by name: nobody has it, or it was offered to it.
 func (s *slot) mayTake(hw [6]byte, now time.Time) bool {
@@ -96,6 +99,9 @@ type pool struct {
 	// fullUntil spares a search in vain: no chargers' (0) or strangers' (1)
 	// address becomes free before, unless something is given back.
 	fullUntil [2]time.Time
+	// crowded is when a charger last found no address; zero since one found one, or a
+	// stranger had to make room.
+	crowded time.Time
 	// marked is when somebody was last seen with an address, and silent when
 	// nobody answered for one: before, there is nothing to look for.
 	marked, silent time.Time
@@ -195,7 +201,20 @@ func (p *pool) choose(hw [6]byte, want *slot, known bool, now time.Time) *slot {
 	if s := p.usedBy(hw, known, now); s != nil {
 		return s
 	}
-	return p.search(hw, known, now)
+	if s := p.search(hw, known, now); s != nil {
+		if known {
+			p.crowded = time.Time{}
+		}
+		return s
+	}
+	// Who belongs elsewhere, where there is no room, goes on with what it has.
+	if s := p.owners[hw]; s != nil && s.live(now) && !s.keptFrom(hw) && !s.heldFrom(hw, now) && !s.usedByOther(hw, now) {
+		return s
+	}
+	if known {
+		p.crowded = now
+	}
+	return nil
 }
 
 // freeFor says whether an address that is reserved for a MAC can be given to it
@@ -271,6 +290,18 @@ func (p *pool) better(s *slot, known bool, now time.Time) *slot {
 		return to
 	}
 	return nil
+}
+
+// makesRoom takes a charger's place from a stranger that sits in it, from before
+// it was taken out of the inventory or before there was one, if a charger has found
+// no address lately. Each time a charger does, one stranger goes.
+func (p *pool) makesRoom(s *slot, known bool, now time.Time) bool {
+	if known || s.stranger || s.outside || s.keptFor(s.owner) || p.crowded.IsZero() || now.Sub(p.crowded) >= crowdedFor {
+		return false
+	}
+	p.crowded, p.fullUntil = time.Time{}, [2]time.Time{}
+	s.released, s.expires = true, now
+	return true
 }
 
 // busyUntil is when the address may next be given to somebody else; not after

@@ -49,7 +49,10 @@ func newTable(pools []Pool) (*Table, error) {
 // what it asks for. Strangers (known false) get addresses of their own range
 // only, and so do chargers: who is in the wrong one moves over.
 //
-// The error wraps ErrExhausted when no address is left.
+// A client whose range is full goes on with the address that it has in another.
+//
+// The error wraps ErrExhausted when no address is left. If it is a charger that
+// finds none, the next stranger who renews an address of the chargers' is refused.
 func (t *Table) Offer(network string, hw [6]byte, want netip.Addr, known bool, now time.Time) (netip.Addr, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -85,8 +88,9 @@ func (t *Table) Forgo(network string, hw [6]byte) {
 //
 // The error wraps ErrRefused when the client may not have that address:
 // somebody else has it or was seen with it, it is in quarantine, it is not of
-// the client's range, the client has another one, or a better one is kept for
-// it, which it gets when it asks anew.
+// the client's range, the client has another one, a better one is kept for it,
+// which it gets when it asks anew, or it is a stranger in a place that a charger
+// needs.
 func (t *Table) Bind(c Claim, addr netip.Addr, now time.Time) (Granted, error) {
 	if c.Term <= 0 || c.Term > MaxTerm {
 		return Granted{}, fmt.Errorf("binding %s: a lease of %s", addr, c.Term)
@@ -104,6 +108,9 @@ func (t *Table) Bind(c Claim, addr netip.Addr, now time.Time) (Granted, error) {
 	mine := s.owned && s.owner == c.HW
 	if err := s.refuse(c, mine, now); err != nil {
 		return Granted{}, err
+	}
+	if mine && p.makesRoom(s, c.Known, now) {
+		return Granted{}, refused("%s is needed for a charger, and the client is not in the inventory", s.addr)
 	}
 	if mine {
 		if to := p.better(s, c.Known, now); to != nil {

@@ -183,6 +183,73 @@ func TestAStrangerStaysWhereItIsWhileThereIsNoRoomForIt(t *testing.T) {
 	}
 }
 
+// A device keeps what it has when there is no room where it belongs, however it
+// asks.
+func TestWhoBelongsElsewhereIsOfferedWhatItHasWhenThereIsNoRoom(t *testing.T) {
+	t.Parallel()
+	table := open(t, t.TempDir(), small("P1", "0"))
+	as := claim("P1", 50, false)
+	had := join(t, table, as, start)
+	for n := range 4 {
+		join(t, table, claim("P1", n, true), start)
+	}
+	now := start.Add(2 * time.Minute)
+	if got, err := table.Offer("P1", mac(50), netip.Addr{}, true, now); err != nil || got != had {
+		t.Errorf("a stranger that was entered in the inventory is offered %s, %v; want its %s", got, err, had)
+	}
+	for n := range 2 { // who loses its row while the strangers' places are taken
+		table.Offer("P1", mac(60+n), netip.Addr{}, false, now)
+	}
+	b, _ := table.Lookup("P1", mac(1))
+	if got, err := table.Offer("P1", mac(1), netip.Addr{}, false, now); err != nil || got != b.Addr {
+		t.Errorf("a charger that was taken out of the inventory is offered %s, %v; want its %s", got, err, b.Addr)
+	}
+	table.Release("P1", mac(50), had, now)
+	if got, err := table.Offer("P1", mac(50), netip.Addr{}, true, now); !errors.Is(err, lease.ErrExhausted) {
+		t.Errorf("one whose lease is over is offered %s, %v; want nothing", got, err)
+	}
+}
+
+// Strangers that sit in chargers' places from before there was an inventory go
+// when a charger needs one: one for each that found none.
+func TestAStrangerMakesRoomForAChargerWhenItRenews(t *testing.T) {
+	t.Parallel()
+	table := open(t, t.TempDir(), small("P1", "0"))
+	var had []netip.Addr
+	for n := range 4 {
+		had = append(had, join(t, table, claim("P1", 50+n, true), start))
+	}
+	now := start.Add(6 * time.Hour)
+	renew := func(n int) error {
+		_, err := table.Grant(claim("P1", 50+n, false), had[n], now)
+		return err
+	}
+	if err := renew(0); err != nil {
+		t.Errorf("while no charger needs its place a stranger is refused: %v", err)
+	}
+	if got, err := table.Offer("P1", mac(1), netip.Addr{}, true, now); !errors.Is(err, lease.ErrExhausted) {
+		t.Fatalf("a charger is offered %s, %v; want nothing yet", got, err)
+	}
+	if _, err := table.Grant(claim("P1", 53, true), had[3], now); err != nil {
+		t.Errorf("a charger that renews is refused: %v", err)
+	}
+	if err := renew(1); !errors.Is(err, lease.ErrRefused) {
+		t.Errorf("the next stranger that renews: %v, want ErrRefused", err)
+	}
+	if err := renew(2); err != nil {
+		t.Errorf("and the one after it: %v", err)
+	}
+	if got, err := table.Offer("P1", mac(51), netip.Addr{}, false, now); err != nil || got.Less(small("P1", "0").FirstStranger) {
+		t.Errorf("who made room is offered %s, %v; want a stranger's", got, err)
+	}
+	if got := join(t, table, claim("P1", 1, true), now); got != had[1] {
+		t.Errorf("the charger gets %s, want %s", got, had[1])
+	}
+	if err := renew(0); err != nil {
+		t.Errorf("after that a stranger is refused: %v", err)
+	}
+}
+
 func TestAddressesAreReusedOldestFirstAndDeclinedOnesLast(t *testing.T) {
 	t.Parallel()
 	table := open(t, t.TempDir(), small("P1", "0"))

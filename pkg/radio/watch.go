@@ -136,10 +136,9 @@ func transition(was, is Grade) *event.Kind {
 // gone forgets a station that has left.
 func (w *watch) gone(now time.Time, mac charger.MAC, s *station) {
 	delete(w.stations, mac)
-	if network, _ := w.book.Where(mac); network != w.net.Name {
+	if !w.book.Left(mac, w.net.Name, now) {
 		return // it has moved to another radio, which speaks for it now
 	}
-	w.book.Left(mac, now)
 	w.log.Say(event.ChargerLeft, event.MAC(mac), event.Network(w.net.Name), event.F("CONNECTED", now.Sub(s.since)))
 }
 

@@ -47,6 +47,8 @@ type Network struct {
 	// Listed are more chargers in the inventory, which nobody simulates: their MACs
 	// follow those of the chargers, for whoever speaks in their names.
 	Listed int
+	// Relays are the addresses of relay agents that the daemon believes.
+	Relays []string
 }
 
 // A Guest is a device in the inventory.
@@ -114,6 +116,9 @@ func configuration(o Options) string {
 			}
 		}
 		fmt.Fprintf(&b, "\n[[network]]\nname = %q\ninterface = %q\nchargers = %d\naddress = \"auto\"\n", network.Name, ifaceOf(network.Name), min(max(n, 1), 1000))
+		if len(network.Relays) > 0 {
+			fmt.Fprintf(&b, "relays = [\"%s\"]\n", strings.Join(network.Relays, `", "`))
+		}
 	}
 	fmt.Fprintf(&b, "\n[uplink]\ninterface = %q\n", uplink)
 	if o.Lease != "" {

@@ -25,9 +25,9 @@ const (
 
 // TestPerfdhcp lets the load generator of the Kea project ask for addresses in
 // the names of a thousand chargers: ten thousand exchanges of four messages, none
-// of which may be lost. PERFDHCP_RATE is the number of exchanges that are begun
-// in a second, if it is not to be the modest one that a busy machine keeps up
-// with.
+// of which may be lost, begun at a modest rate, and once more at a lower one if
+// the machine could not keep up. PERFDHCP_RATE is the number of exchanges that are
+// begun in a second, if it is to be another.
 func TestPerfdhcp(t *testing.T) {
 	o := sim.Options{
 		Networks: []sim.Network{{Name: "P1", Listed: clients, Relays: []string{relay}}}, Guests: []sim.Guest{{Name: relayed, Network: "P1"}},
@@ -43,35 +43,50 @@ func TestPerfdhcp(t *testing.T) {
 		if err := h.Configure(sim.Binding{Addr: netip.PrefixFrom(own, subnet.Bits()), Router: gateway, DNS: gateway}); err != nil {
 			t.Fatal(err)
 		}
-		rate := 1500
+		rates := []int{1500, 500} // the second for a machine that is busy with something else
 		if text := os.Getenv("PERFDHCP_RATE"); text != "" {
-			var err error
-			if rate, err = strconv.Atoi(text); err != nil {
+			rate, err := strconv.Atoi(text)
+			if err != nil {
 				t.Fatal(err)
 			}
+			rates = []int{rate}
 		}
-		began := time.Now()
-		out, err := h.Run(within(t, 2*time.Minute), "perfdhcp", "-4", "-l", h.Iface, "-s", "1",
-			"-b", "mac="+hw(garage.Options.MAC("P1", 0)),
-			"-R", fmt.Sprint(clients), "-r", fmt.Sprint(rate), "-n", fmt.Sprint(exchanges),
-			"-W", "1000000", gateway.String())
-		if err != nil {
-			t.Errorf("perfdhcp: %v\n%s", err, out)
-		}
-		for _, what := range []string{"sent packets", "received packets"} {
-			for _, n := range told(t, out, what) {
-				if n < exchanges { // it may send a few more than it was told to
-					t.Errorf("%s: %d, want at least %d", what, n, exchanges)
-				}
+		var out string
+		for _, rate := range rates {
+			began := time.Now()
+			var drops int
+			if out, drops = exchange(t, h, rate, gateway); drops == 0 {
+				t.Logf("%d exchanges after %s, begun %d a second", exchanges, time.Since(began).Round(100*time.Millisecond), rate)
+				return
 			}
+			t.Logf("%d messages were not answered, begun %d a second", drops, rate)
 		}
-		for _, n := range told(t, out, "drops") {
-			if n > 0 {
-				t.Errorf("%d messages were not answered, want none:\n%s", n, out)
-			}
-		}
-		t.Logf("%d exchanges after %s, begun %d a second", exchanges, time.Since(began).Round(100*time.Millisecond), rate)
+		t.Errorf("messages were not answered, want all to be:\n%s", out)
 	})
+}
+
+// exchange lets perfdhcp begin so many exchanges a second, and returns what it
+// said and how many messages were not answered.
+func exchange(t *testing.T, h *sim.Host, rate int, gateway netip.Addr) (out string, drops int) {
+	t.Helper()
+	out, err := h.Run(within(t, 2*time.Minute), "perfdhcp", "-4", "-l", h.Iface, "-s", "1",
+		"-b", "mac="+hw(garage.Options.MAC("P1", 0)),
+		"-R", fmt.Sprint(clients), "-r", fmt.Sprint(rate), "-n", fmt.Sprint(exchanges),
+		"-W", "1000000", gateway.String())
+	for _, n := range told(t, out, "drops") {
+		drops += n
+	}
+	if err != nil && drops == 0 { // it counts drops as a failure of its own
+		t.Errorf("perfdhcp: %v\n%s", err, out)
+	}
+	for _, what := range []string{"sent packets", "received packets"} {
+		for _, n := range told(t, out, what) {
+			if n < exchanges && drops == 0 { // it may send a few more than it was told to
+				t.Errorf("%s: %d, want at least %d", what, n, exchanges)
+			}
+		}
+	}
+	return out, drops
 }
 
 // told are the two figures that perfdhcp gives of one thing: of the offers, and

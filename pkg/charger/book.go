@@ -10,12 +10,13 @@ package charger
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
 
-// maxStrangers bounds what is remembered of MACs that are not in the
-// inventory. The one that was silent longest makes room.
+// maxStrangers bounds what is remembered of MACs that are not in the inventory and
+// have no address. Those that were silent longest make room.
 const maxStrangers = 256
 
 // A Book is safe for concurrent use.
@@ -398,19 +399,21 @@ func (b *Book) changeLocked(k key, now time.Time, f func(*seen)) {
 	}
 }
 
-// makeRoomLocked forgets the stranger that was silent longest when there are
-// too many.
+// makeRoomLocked forgets the strangers that were silent longest when there are too
+// many: some at once, so that whoever makes up MACs seldom has all of them looked at.
 func (b *Book) makeRoomLocked() {
 	if b.spare < maxStrangers {
 		return
 	}
-	var oldest key
-	var at time.Time
+	spare := make([]key, 0, b.spare)
 	for k, s := range b.seen {
-		if b.spareLocked(k, s) && (oldest == (key{}) || s.last.Before(at)) {
-			oldest, at = k, s.last
+		if b.spareLocked(k, s) {
+			spare = append(spare, k)
 		}
 	}
-	delete(b.seen, oldest)
-	b.spare--
+	slices.SortFunc(spare, func(x, y key) int { return b.seen[x].last.Compare(b.seen[y].last) })
+	for _, k := range spare[:maxStrangers/8] {
+		delete(b.seen, k)
+		b.spare--
+	}
 }

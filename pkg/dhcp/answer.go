@@ -249,9 +249,13 @@ func (d *desk) refuse(q query, addr netip.Addr, err error, now time.Time) answer
 	if !d.Gateway.Contains(addr) {
 		why = "it is of another network"
 	}
+	var learn lesson
+	if b, had := d.leases.Lookup(d.Name, q.hw); had && b.Addr == addr && !b.Live(now) {
+		learn = unleased // a stranger who had to make room
+	}
 	return answer{
-		reply: d.nak(q, why),
-		kind:  event.LeaseRefused, crowd: true, fields: []event.Field{event.IP(addr), event.F("REASON", why)},
+		reply: d.nak(q, why), learn: learn,
+		kind: event.LeaseRefused, crowd: true, fields: []event.Field{event.IP(addr), event.F("REASON", why)},
 	}
 }
 

@@ -147,9 +147,10 @@ func (s *Server) strayed(l *link, q query) {
 // teach tells the book what the table says of a client now. A RELEASE is done at
 // once, while the ACK before it may still wait for the disk: whichever comes last,
 // the book ends up with what is.
-func (s *Server) teach(l *link, hw charger.MAC, now time.Time) {
+func (s *Server) teach(l *link, hw charger.MAC) {
 	l.lessons.Lock()
 	defer l.lessons.Unlock()
+	now := time.Now() // and not when the message came, which may be before what the table says
 	if b, ok := s.leases.Lookup(l.Name, hw); ok && b.Live(now) {
 		s.book.Leased(hw, l.Name, b.Addr, true, now)
 	} else {
@@ -164,7 +165,7 @@ func (s *Server) deliver(l *link, a answer, now time.Time) {
 		s.disk.failed(s.log, err) // it is in force all the same
 	}
 	if a.learn != nothing {
-		s.teach(l, a.hw, now)
+		s.teach(l, a.hw)
 	}
 	if a.drop != fine {
 		l.drop(a.drop)

@@ -114,7 +114,7 @@ func TestAFailureIsRememberedAndShadowsNothing(t *testing.T) {
 		ask("after five seconds", good, 1)
 		c.set(func() { c.err = failure })
 		h.memory.mu.Lock()
-		_, _ = h.memory.joinLocked(t.Context(), hub, true) // a refresh that fails
+		_, _ = h.memory.joinLocked(hub, true) // a refresh that fails
 		h.memory.mu.Unlock()
 		synctest.Wait()
 		ask("a refresh has failed", good, 1)

@@ -33,6 +33,8 @@ func newCloud(usual answer) *cloud {
 }
 
 func (c *cloud) ask(ctx context.Context, name string) (answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, budget)
+	defer cancel()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.asked[name]++

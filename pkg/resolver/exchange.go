@@ -27,18 +27,20 @@ const (
 	maxWrong = 32
 )
 
-// A letter is a question on its way over UDP, from a socket and so a port of its
-// own (RFC 5452, 9.2). The kernel lets nothing through but what comes from the
-// server's address and port.
+// A letter is a question on its way over UDP, from a port that no other question
+// has meanwhile and that nobody can guess (RFC 5452, 9.2).
 type letter struct {
 	query
-	file    *os.File
+	port    *port
+	home    *ports // where the port comes from
 	sent    time.Time
 	verdict verdict
 	in      []byte        // what came, when the verdict is right
 	took    time.Duration // until it came
 	space   *space
 	wrong   int
+	// broken means that the waiting may be broken off yet.
+	broken bool
 }
 
 // A space is where a letter and its answer are written.
@@ -50,43 +52,32 @@ type space struct {
 var spaces = sync.Pool{New: func() any { return new(space) }}
 
 // post sends a question to a server. What it returns must be ended.
-func post(at netip.AddrPort, name string, m manners) (*letter, error) {
-	s := spaces.Get().(*space)
-	q, err := writeQuery(s.out[:], name, m)
-	if err != nil {
-		spaces.Put(s)
-		return nil, err
+func (ps *ports) post(at netip.AddrPort, name string, m manners) (*letter, error) {
+	l := &letter{home: ps, space: spaces.Get().(*space), sent: time.Now()}
+	err := l.write(name, m)
+	if err == nil {
+		err = l.send(at)
 	}
-	l := &letter{query: q, space: s}
-	if err := l.send(at); err != nil {
-		spaces.Put(s)
+	if err != nil {
+		spaces.Put(l.space)
 		return nil, err
 	}
 	return l, nil
 }
 
-// send opens the socket by hand: a Dialer asks the kernel for much that nobody
-// wants to know here, and a question that is not remembered is most of the work
-// of a resolver under load.
-func (l *letter) send(at netip.AddrPort) error {
-	family, to, err := sockaddr(at)
-	if err != nil {
+func (l *letter) write(name string, m manners) (err error) {
+	l.query, err = writeQuery(l.space.out[:], name, m)
+	return err
+}
+
+func (l *letter) send(at netip.AddrPort) (err error) {
+	if l.port, err = l.home.draw(at, l.sent); err != nil {
 		return err
 	}
-	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return os.NewSyscallError("socket", err)
+	if err = l.port.write(l.wire); err != nil {
+		l.port.Close()
 	}
-	l.sent = time.Now()
-	if err = unix.Connect(fd, to); err == nil {
-		_, err = unix.Write(fd, l.wire)
-	}
-	if err != nil {
-		_ = unix.Close(fd) // what went wrong has been said
-		return os.NewSyscallError("sending", err)
-	}
-	l.file = os.NewFile(uintptr(fd), "udp")
-	return nil
+	return err
 }
 
 func sockaddr(at netip.AddrPort) (family int, to unix.Sockaddr, err error) {
@@ -113,9 +104,14 @@ func zoneOf(addr netip.Addr) (uint32, error) {
 	return uint32(ifi.Index), nil
 }
 
-// end closes the socket and gives back the space.
+// end gives back the port and the space. A port on which anything else is to be
+// expected, or has come, is closed.
 func (l *letter) end() {
-	l.file.Close()
+	if l.verdict == right && l.wrong == 0 && !l.broken {
+		l.home.give(l.port)
+	} else {
+		l.port.Close()
+	}
 	spaces.Put(l.space)
 }
 
@@ -127,15 +123,16 @@ func (l *letter) end() {
 // verdict says why.
 func (l *letter) await(ctx context.Context, until time.Time, ignored func()) error {
 	// A deadline in the past breaks off what is being waited for.
-	defer context.AfterFunc(ctx, func() { _ = l.file.SetReadDeadline(time.Unix(1, 0)) })()
-	if err := l.file.SetReadDeadline(until); err != nil {
+	stop := context.AfterFunc(ctx, func() { _ = l.port.SetReadDeadline(time.Unix(1, 0)) })
+	defer func() { l.broken = !stop() || l.broken }()
+	if err := l.port.SetReadDeadline(until); err != nil {
 		return err
 	}
 	for {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		n, err := l.file.Read(l.space.in[:])
+		n, err := l.port.Read(l.space.in[:])
 		if err != nil && !errors.Is(err, io.EOF) { // which is what an empty datagram looks like
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -149,6 +146,7 @@ func (l *letter) await(ctx context.Context, until time.Time, ignored func()) err
 			return nil
 		case folded:
 			l.verdict, l.took = v, time.Since(l.sent)
+			l.wrong++
 			ignored()
 			return nil
 		}
@@ -175,7 +173,9 @@ func exchangeUDP(ctx context.Context, at netip.AddrPort, q *dns.Msg, ignored fun
 	if ignored == nil {
 		ignored = func() {}
 	}
-	l, err := post(at, q.Question[0].Name, manners{noEDNS: true})
+	var own ports
+	defer own.shut()
+	l, err := own.post(at, q.Question[0].Name, manners{noEDNS: true})
 	if err != nil {
 		return nil, err
 	}

@@ -325,11 +325,12 @@ func TestTheCaseOfLettersIsGivenUpOnProofOnly(t *testing.T) {
 func TestQuestionsCannotBeGuessed(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
-	ports, ids, spellings := map[string]int{}, map[uint16]int{}, map[string]int{}
+	var ports []string
+	ids, spellings := map[uint16]int{}, map[string]int{}
 	f, _ := forwardTo(nil, upstream(t, nil, func(w dns.ResponseWriter, q *dns.Msg) {
 		mu.Lock()
 		defer mu.Unlock()
-		ports[w.RemoteAddr().String()]++
+		ports = append(ports, w.RemoteAddr().String())
 		ids[q.Id]++
 		spellings[q.Question[0].Name]++
 		m := new(dns.Msg).SetReply(q)
@@ -351,8 +352,23 @@ func TestQuestionsCannotBeGuessed(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	// A handful may come twice by chance, with 28,000 ports and 65,536 ids.
-	if len(ports) < asked-10 || len(ids) < asked-10 || len(spellings) < asked-2 {
-		t.Errorf("%d ports, %d ids, %d spellings for %d questions", len(ports), len(ids), len(spellings), asked)
+	if len(ids) < asked-10 || len(spellings) < asked-2 {
+		t.Errorf("%d ids, %d spellings for %d questions", len(ids), len(spellings), asked)
+	}
+	// The first minDrawn have new ports. Of the others, each has had any of those.
+	first, later := map[string]int{}, map[string]int{}
+	for i, port := range ports {
+		if i < minDrawn {
+			first[port]++
+		} else {
+			later[port]++
+		}
+	}
+	if len(first) < minDrawn-2 {
+		t.Errorf("%d ports for the first %d questions", len(first), minDrawn)
+	}
+	if len(later) < minDrawn*3/4 {
+		t.Errorf("%d ports for the other %d questions", len(later), asked-minDrawn)
 	}
 }
 

@@ -68,6 +68,7 @@ type forwarder struct {
 	log       *event.Log
 	count     *counters
 	health    health
+	ports     ports
 	dot       *dot
 
 	mu     sync.Mutex
@@ -110,6 +111,7 @@ func (f *forwarder) shut() {
 	}
 	f.mu.Unlock()
 	f.wg.Wait()
+	f.ports.shut()
 }
 
 // spawn runs work that shut waits for, with a context that ends then. It reports
@@ -192,7 +194,7 @@ func (f *forwarder) alone(ctx context.Context, c contender, name string) beginni
 		return beginning{at: time.Now()}
 	}
 	began := beginning{at: time.Now(), tried: true}
-	l, err := post(c.addr, name, f.health.manners(c.target, began.at))
+	l, err := f.ports.post(c.addr, name, f.health.manners(c.target, began.at))
 	if err == nil {
 		err = l.await(ctx, l.sent.Add(c.headStart), f.ignored)
 		if isTimeout(err) || errors.Is(err, context.Canceled) || err == nil && !l.isPlain() {

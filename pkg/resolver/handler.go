@@ -82,8 +82,6 @@ func (s *Server) reply(ctx context.Context, q asking, from netip.Addr) *dns.Msg 
 		m.Rcode = rcode
 		return m
 	}
-	ctx, cancel := context.WithTimeout(ctx, askerPatience)
-	defer cancel()
 	return s.answer(ctx, q.msg, from)
 }
 
@@ -196,15 +194,15 @@ func (s *Server) answerLookup(ctx context.Context, m *dns.Msg, q dns.Question, f
 		}
 		defer s.waiting.leave(from)
 		var err error
-		if f, err = s.memory.find(ctx, name); err != nil {
+		if f, err = s.memory.findPatient(ctx, name); err != nil {
 			if ctx.Err() == context.Canceled {
 				return nil
 			}
 			s.fail(m, q, from, err)
 			return m
 		}
-	} else if known, ok := s.known(name, time.Now()); ok {
-		f = known
+	} else if k, ok := s.memory.peek(name, time.Now()); ok {
+		f = k.foundAt(time.Now())
 	} else { // RFC 8914, 4.21: it does not want us to ask
 		s.count.foreign.Add(1)
 		m.Rcode = dns.RcodeRefused
@@ -223,14 +221,6 @@ func (s *Server) answerLookup(ctx context.Context, m *dns.Msg, q dns.Question, f
 		s.told(from, name, time.Now())
 	}
 	return m
-}
-
-// known returns the answer for a key that is remembered and still good.
-func (s *Server) known(name string, now time.Time) (found, bool) {
-	s.memory.mu.Lock()
-	defer s.memory.mu.Unlock()
-	e, _ := s.memory.kept.get(name)
-	return e.fresh(now)
 }
 
 // told notes that a device was told the addresses of an allowed name, a key.

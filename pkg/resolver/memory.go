@@ -10,8 +10,8 @@ import (
 const (
 	// budget is how long the upstreams have for one question, all together.
 	budget = 3 * time.Second
-	// askerPatience is how long an asker waits: a little more, so that it still
-	// hears of the failure.
+	// askerPatience is how long an asker waits, from when the question left: a little
+	// more, so that it still hears of the failure.
 	askerPatience = budget + 200*time.Millisecond
 	// staleAfter is how long an asker waits for the upstreams while there is an
 	// old answer (RFC 8767, 5: the client response timer). It runs from when the
@@ -43,14 +43,18 @@ type memory struct {
 	mu         sync.Mutex
 	kept       *shelf
 	flights    map[string]*flight
-	refreshing int           // flights that nobody waited for when they began
-	silent     int           // how many questions in a row no upstream answered
-	stop       chan struct{} // closed when flights shall end; nil: ended
-	wg         sync.WaitGroup
+	refreshing int // flights that nobody waited for when they began
+	silent     int // how many questions in a row no upstream answered
+	life       context.Context
+	die        context.CancelFunc // ends the flights; nil: ended
+	wg         sync.WaitGroup     // of the flights
+	crew       *crew[*flight]     // flies for those who may leave before the end
 }
 
 // A flight is one question on its way, with any number of askers.
 type flight struct {
+	name    string
+	life    context.Context // of the memory when it began
 	began   time.Time
 	refresh bool
 	done    chan struct{}
@@ -60,15 +64,28 @@ type flight struct {
 }
 
 // newMemory makes an open memory that asks by the function given, which must
-// return soon after its context is done.
+// return within budget, and soon after its context is done.
 func newMemory(ask func(context.Context, string) (answer, error)) *memory {
-	return &memory{ask: ask, woken: make(chan struct{}, 1), kept: newShelf(), flights: map[string]*flight{}, stop: make(chan struct{})}
+	m := &memory{ask: ask, woken: make(chan struct{}, 1), kept: newShelf(), flights: map[string]*flight{}}
+	m.open()
+	return m
 }
 
 // find returns the answer for a key: the remembered one while it lasts, else the
 // upstream's, else an old one. It waits as long as ctx allows. The question on
 // its way does not end with ctx: the next asker profits from it.
 func (m *memory) find(ctx context.Context, name string) (found, error) {
+	return m.look(ctx, name, false)
+}
+
+// findPatient is find for an asker who has nothing else to do until the memory is
+// shut: where nobody else asks yet and nothing old is known he asks by himself,
+// which spares the handing over.
+func (m *memory) findPatient(ctx context.Context, name string) (found, error) {
+	return m.look(ctx, name, true)
+}
+
+func (m *memory) look(ctx context.Context, name string, patient bool) (found, error) {
 	now := time.Now()
 	m.mu.Lock()
 	e := m.wantLocked(name, now)
@@ -81,36 +98,51 @@ func (m *memory) find(ctx context.Context, name string) (found, error) {
 		old = found{}
 	}
 	var fl *flight
+	var first bool
 	err := e.failed(now)
 	if err == nil {
-		fl, err = m.joinLocked(ctx, name, e.exact)
+		fl, first, err = m.boardLocked(name, e.exact)
 	}
-	patience := staleAfter
-	if m.silent >= silentAfter {
+	patient = patient && first && !usable
+	if first && !patient {
+		m.crew.take(fl)
+	}
+	patience := askerPatience
+	switch {
+	case !usable:
+	case m.silent >= silentAfter:
 		patience = staleSoon
+	default:
+		patience = staleAfter
 	}
 	m.mu.Unlock()
-	if err != nil {
+	switch {
+	case err != nil:
 		return old.or(err)
+	case patient:
+		m.fly(fl)
+		return fl.landed(old)
 	}
 	return fl.wait(ctx, old, patience-now.Sub(fl.began))
 }
 
-// wait waits for the answer; only for as long as given if there is an old one.
+// wait waits for the answer for as long as given, and then returns the old one if
+// there is one.
 func (fl *flight) wait(ctx context.Context, old found, patience time.Duration) (found, error) {
-	var hurry <-chan time.Time
-	if old.kept != nil {
-		timer := time.NewTimer(patience)
-		defer timer.Stop()
-		hurry = timer.C
-	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
 	select {
 	case <-fl.done:
-	case <-hurry:
-		return old, nil
+		return fl.landed(old)
+	case <-timer.C:
+		return old.or(context.DeadlineExceeded)
 	case <-ctx.Done():
 		return found{}, ctx.Err()
 	}
+}
+
+// landed returns what came of a flight that is over.
+func (fl *flight) landed(old found) (found, error) {
 	if fl.err != nil {
 		return old.or(fl.err)
 	}
@@ -181,48 +213,47 @@ func (m *memory) wake() {
 }
 
 // joinLocked returns the flight for a name, started if there is none.
-func (m *memory) joinLocked(ctx context.Context, name string, exact bool) (*flight, error) {
+func (m *memory) joinLocked(name string, exact bool) (*flight, error) {
+	fl, first, err := m.boardLocked(name, exact)
+	if first {
+		m.crew.take(fl)
+	}
+	return fl, err
+}
+
+// boardLocked returns the flight for a name. Whoever is the first on it sees to it
+// that it flies.
+func (m *memory) boardLocked(name string, exact bool) (fl *flight, first bool, err error) {
 	if fl := m.flights[name]; fl != nil {
-		return fl, nil
+		return fl, false, nil
 	}
 	switch {
-	case m.stop == nil:
-		return nil, errShut
+	case m.die == nil:
+		return nil, false, errShut
 	case !exact && len(m.flights) >= maxFlights:
-		return nil, errFull
+		return nil, false, errFull
 	}
-	fl, stop := &flight{began: time.Now(), done: make(chan struct{})}, m.stop
+	fl = &flight{name: name, life: m.life, began: time.Now(), done: make(chan struct{})}
 	m.flights[name] = fl
-	ctx = context.WithoutCancel(ctx)
-	m.wg.Go(func() { m.fly(ctx, name, fl, stop) })
-	return fl, nil
+	m.wg.Add(1)
+	return fl, true, nil
 }
 
 // fly asks, remembers, and wakes the askers.
-func (m *memory) fly(ctx context.Context, name string, fl *flight, stop <-chan struct{}) {
-	ctx, cancel := context.WithTimeout(ctx, budget)
-	defer cancel()
-	landed := make(chan struct{})
-	defer close(landed)
-	go func() {
-		select {
-		case <-stop:
-			cancel()
-		case <-landed:
-		}
-	}()
-	a, err := m.ask(ctx, name)
+func (m *memory) fly(fl *flight) {
+	defer m.wg.Done()
+	a, err := m.ask(fl.life, fl.name)
 	// A question that was broken off at the end says nothing of the upstreams.
-	broken := err != nil && errors.Is(ctx.Err(), context.Canceled)
+	broken := err != nil && fl.life.Err() != nil
 	now := time.Now()
 	m.mu.Lock()
-	delete(m.flights, name)
+	delete(m.flights, fl.name)
 	if fl.refresh {
 		m.refreshing--
 	}
 	fl.found, fl.err = found{answer: a, origin: fromUpstream}, err
 	if !broken {
-		fl.found.kept = m.learnLocked(name, a, err, now)
+		fl.found.kept = m.learnLocked(fl.name, a, err, now)
 	}
 	m.mu.Unlock()
 	close(fl.done)
@@ -270,8 +301,9 @@ func (m *memory) reviveLocked() {
 func (m *memory) open() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.stop == nil {
-		m.stop = make(chan struct{})
+	if m.die == nil {
+		m.life, m.die = context.WithCancel(context.Background())
+		m.crew = newCrew(m.fly)
 	}
 }
 
@@ -279,12 +311,14 @@ func (m *memory) open() {
 // more. What is remembered stays.
 func (m *memory) shut() {
 	m.mu.Lock()
-	if m.stop != nil {
-		close(m.stop)
-		m.stop = nil
-	}
+	die := m.die
+	m.die = nil
 	m.mu.Unlock()
-	m.wg.Wait()
+	if die != nil {
+		die()
+		m.wg.Wait()
+		m.crew.end()
+	}
 }
 
 // size returns how many names are remembered.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,6 +26,8 @@ type world struct {
 }
 
 func (w *world) ask(ctx context.Context, _ string) (answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, budget)
+	defer cancel()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.asked++
@@ -176,7 +179,11 @@ func TestIdenticalQuestionsAreAskedOnce(t *testing.T) {
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
-				d := describe(m.find(ctx, hub))
+				find := m.find
+				if i >= 150 {
+					find = m.findPatient
+				}
+				d := describe(find(ctx, hub))
 				mu.Lock()
 				defer mu.Unlock()
 				got[d]++
@@ -199,11 +206,13 @@ func TestShutBreaksOffWhatIsOnItsWay(t *testing.T) {
 		w := &world{late: time.Hour}
 		m := newMemory(w.ask)
 		var wg sync.WaitGroup
-		wg.Go(func() {
-			if _, err := m.find(t.Context(), hub); !errors.Is(err, context.Canceled) {
-				t.Errorf("the asker got %v", err)
-			}
-		})
+		for name, find := range map[string]func(context.Context, string) (found, error){hub: m.find, api: m.findPatient} {
+			wg.Go(func() {
+				if _, err := find(t.Context(), name); !errors.Is(err, context.Canceled) {
+					t.Errorf("who asked for %s got %v", name, err)
+				}
+			})
+		}
 		synctest.Wait()
 		began := time.Now()
 		m.shut()
@@ -221,6 +230,29 @@ func TestShutBreaksOffWhatIsOnItsWay(t *testing.T) {
 		}
 		m.shut()
 	})
+}
+
+func TestShutWaitsForWhatIsOnItsWay(t *testing.T) {
+	t.Parallel()
+	for name, find := range map[string]func(*memory, context.Context, string) (found, error){"the crew": (*memory).find, "himself": (*memory).findPatient} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var over atomic.Bool
+				m := newMemory(func(ctx context.Context, _ string) (answer, error) {
+					<-ctx.Done()
+					time.Sleep(time.Second)
+					over.Store(true)
+					return answer{}, ctx.Err()
+				})
+				go find(m, t.Context(), hub)
+				synctest.Wait()
+				m.shut()
+				if !over.Load() {
+					t.Error("it goes on")
+				}
+			})
+		})
+	}
 }
 
 func TestMemoryIsBounded(t *testing.T) {

@@ -30,6 +30,8 @@ type saying struct {
 }
 
 func (hi *history) ask(ctx context.Context, name string) (answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, budget)
+	defer cancel()
 	hi.mu.Lock()
 	defer hi.mu.Unlock()
 	hi.asked[name] = time.Now()

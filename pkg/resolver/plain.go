@@ -21,7 +21,7 @@ func (l *letter) isPlain() bool {
 func (f *forwarder) plainly(ctx context.Context, t target, name string, l *letter) report {
 	if l == nil {
 		var err error
-		if l, err = post(t.addr, name, f.health.manners(t, time.Now())); err != nil {
+		if l, err = f.ports.post(t.addr, name, f.health.manners(t, time.Now())); err != nil {
 			return report{err: err}
 		}
 	}
@@ -32,7 +32,7 @@ func (f *forwarder) plainly(ctx context.Context, t target, name string, l *lette
 		}
 	}
 	if l.verdict == right && isFormatError(l.in) && l.edns { // RFC 6891, 6.2.2
-		bare, err := post(t.addr, name, manners{noEDNS: true, sameCase: !l.mixed})
+		bare, err := f.ports.post(t.addr, name, manners{noEDNS: true, sameCase: !l.mixed})
 		if err != nil {
 			return report{err: err}
 		}
@@ -130,7 +130,7 @@ func (f *forwarder) unfold(ctx context.Context, t target, name string, l *letter
 		a, err := f.understand(name, l.query, l.in)
 		return report{a, l.took, err}
 	}
-	same, err := post(t.addr, name, manners{noEDNS: !l.edns, sameCase: true})
+	same, err := f.ports.post(t.addr, name, manners{noEDNS: !l.edns, sameCase: true})
 	if err != nil {
 		return report{err: err}
 	}

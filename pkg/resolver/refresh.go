@@ -57,7 +57,7 @@ const (
 func (s *Server) refresh(ctx context.Context) {
 	for least, most := s.settleFor, s.settleFor; s.memory.rest(ctx, least, most); least = refreshPace {
 		s.memory.follow(exactNames(s.list))
-		most = s.memory.refresh(ctx, time.Now(), s.list.Holds)
+		most = s.memory.refresh(time.Now(), s.list.Holds)
 	}
 }
 
@@ -102,7 +102,7 @@ func (m *memory) follow(names map[string]bool) {
 // refresh starts the refreshes that are due, as far as holds allows the name and
 // not too many are on their way, and returns how long it is until the next one, or
 // until the list is to be looked at.
-func (m *memory) refresh(ctx context.Context, now time.Time, holds func(string) bool) time.Duration {
+func (m *memory) refresh(now time.Time, holds func(string) bool) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	type chore struct {
@@ -130,7 +130,7 @@ func (m *memory) refresh(ctx context.Context, now time.Time, holds func(string) 
 		if !holds(c.name) {
 			continue
 		}
-		if fl, err := m.joinLocked(ctx, c.name, c.exact); err == nil {
+		if fl, err := m.joinLocked(c.name, c.exact); err == nil {
 			fl.refresh = true
 			m.refreshing++
 		}

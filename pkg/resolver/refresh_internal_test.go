@@ -182,12 +182,16 @@ func TestNamesOfTheListAreFetchedWhenTheProbeIsAnswered(t *testing.T) {
 		m.learnLocked(name, answer{}, errDown, now)
 	}
 	m.mu.Unlock()
-	if wait := m.refresh(t.Context(), now, s.list.Holds); wait != retryFirst {
+	if wait := m.refresh(now, s.list.Holds); wait != retryFirst {
 		t.Errorf("after the failure the next refresh is due in %v", wait)
 	}
 	s.probeFor(t.Context(), policy.Hub)
-	m.refresh(t.Context(), now, s.list.Holds)
-	m.wg.Wait()
+	m.refresh(now, s.list.Holds)
+	eventually(func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return len(m.flights) == 0
+	})
 	for name := range everyName {
 		if _, ok := m.peek(name, time.Now()); !ok {
 			t.Errorf("%s is not known", name)

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"chargegate/pkg/datagram"
@@ -36,8 +35,6 @@ const (
 const (
 	maxBusy     = 2 * maxQuestions
 	maxBusyEach = 256
-	// maxIdle is how many workers stay when there is nothing to do.
-	maxIdle = 16
 )
 
 // serveUDP answers what comes to a socket until it is closed.
@@ -111,16 +108,19 @@ type job struct {
 
 // workers answer the questions that may take a while, each by itself.
 type workers struct {
-	do    func(*job)
 	share *share
-	jobs  chan *job // to those who have nothing to do
-	idle  atomic.Int32
+	crew  *crew[*job]
 	spare sync.Pool // of *job
-	all   sync.WaitGroup
 }
 
 func newWorkers(do func(*job)) *workers {
-	return &workers{do: do, share: newShare(maxBusy, maxBusyEach), jobs: make(chan *job), spare: sync.Pool{New: func() any { return new(job) }}}
+	w := &workers{share: newShare(maxBusy, maxBusyEach), spare: sync.Pool{New: func() any { return new(job) }}}
+	w.crew = newCrew(func(j *job) {
+		do(j)
+		w.share.leave(j.from.Addr())
+		w.spare.Put(j)
+	})
+	return w
 }
 
 // take gives a copy of a question to a worker, or reports that too many are being
@@ -131,34 +131,12 @@ func (w *workers) take(udp *net.UDPConn, in []byte, from netip.AddrPort) bool {
 	}
 	j := w.spare.Get().(*job)
 	j.udp, j.from, j.n = udp, from, copy(j.in[:], in)
-	select {
-	case w.jobs <- j:
-	default:
-		w.all.Go(func() { w.work(j) })
-	}
+	w.crew.take(j)
 	return true
 }
 
-// work does one job, and stays for others if there are not too many idle already.
-func (w *workers) work(j *job) {
-	for ok := true; ok; {
-		w.do(j)
-		w.share.leave(j.from.Addr())
-		w.spare.Put(j)
-		if w.idle.Add(1) <= maxIdle {
-			j, ok = <-w.jobs
-		} else {
-			ok = false
-		}
-		w.idle.Add(-1)
-	}
-}
-
-// end waits until the last job is done. Nothing may be taken any more.
-func (w *workers) end() {
-	close(w.jobs)
-	w.all.Wait()
-}
+// end waits until the last question is answered. None may be taken any more.
+func (w *workers) end() { w.crew.end() }
 
 // answerUDP answers a question the ordinary way, and makes the quick one ready
 // for the next who asks the same.

@@ -223,9 +223,9 @@ func TestWorkersAreBounded(t *testing.T) {
 		t.Errorf("%d jobs were taken, want %d", taken, maxBusy)
 	}
 	close(release)
-	eventually(func() bool { return w.share.open() == 0 && w.idle.Load() <= maxIdle })
-	if w.share.open() > 0 || w.idle.Load() > maxIdle {
-		t.Fatalf("%d jobs are left, %d workers idle", w.share.open(), w.idle.Load())
+	eventually(func() bool { return w.share.open() == 0 && w.crew.idle.Load() <= maxIdle })
+	if w.share.open() > 0 || w.crew.idle.Load() > maxIdle {
+		t.Fatalf("%d jobs are left, %d workers idle", w.share.open(), w.crew.idle.Load())
 	}
 	for range 3 { // those who stayed go on
 		if !w.take(nil, []byte{7}, netip.MustParseAddrPort("10.83.0.1:1")) {

@@ -1,7 +1,8 @@
 // Package datagram reads and answers UDP datagrams many at a time, with one
 // system call for each direction (recvmmsg(2), sendmmsg(2)): what a garage asks
-// after a power cut is waiting in the socket all at once (F-1). Nothing is
-// allocated while it works, so that a flood costs no garbage collection.
+// after a power cut is waiting in the socket all at once (F-1). What must not wait
+// for others is sent by itself. Nothing is allocated while it works, so that a
+// flood costs no garbage collection.
 //
 // What is in the datagrams it leaves to the rooms.
 package datagram
@@ -36,8 +37,11 @@ type Batch struct {
 	err    unix.Errno     // of the last call
 	closed error          // why c could not be used
 
-	// recv and send are the method values, made once.
-	recv, send func(fd uintptr) bool
+	replying int    // of in, what is answered by itself
+	said     []byte // the answer
+
+	// recv, send and one are the method values, made once.
+	recv, send, one func(fd uintptr) bool
 }
 
 // A received is where one datagram goes.
@@ -55,7 +59,7 @@ func New(c *net.UDPConn, many, size, oob int) *Batch {
 	b := &Batch{in: make([]received, many), heads: make([]unix.Mmsghdr, many),
 		out: make([]unix.Mmsghdr, many), data: make([]unix.Iovec, many)}
 	b.c, b.closed = c.SyscallConn()
-	b.recv, b.send = b.receive, b.transmit
+	b.recv, b.send, b.one = b.receive, b.transmit, b.transmitOne
 	// An empty buffer has no first byte to point to: one byte more, not used.
 	data, control := make([]byte, many*size+1), make([]byte, many*oob+1)
 	for i := range b.in {
@@ -97,10 +101,13 @@ func (b *Batch) Read() (int, error) {
 	return b.n, nil
 }
 
-// receive takes what is there, and reports false when that is nothing.
+// receive takes what is there, and reports false when that is nothing. Go's
+// scheduler is not told of the call (RawSyscall6), here and where answers are sent:
+// none of them waits, and after 20 µs it would take the processor away from one that
+// works.
 func (b *Batch) receive(fd uintptr) bool {
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.heads[0])),
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.heads[0])),
 			uintptr(len(b.heads)), unix.MSG_DONTWAIT, 0, 0)
 		switch b.err = errno; errno {
 		case 0:
@@ -168,7 +175,7 @@ func (b *Batch) Flush() (unsent int) {
 // transmit sends what is left, as far as there is room.
 func (b *Batch) transmit(fd uintptr) bool {
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.out[b.sent])),
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.out[b.sent])),
 			uintptr(b.many-b.sent), unix.MSG_DONTWAIT, 0, 0)
 		switch b.err = errno; errno {
 		case 0:
@@ -176,6 +183,30 @@ func (b *Batch) transmit(fd uintptr) bool {
 			return true
 		case unix.EINTR:
 		default:
+			return true
+		}
+	}
+}
+
+// Reply answers a datagram at once, or not at all: it waits for room no more than
+// Flush does. It is for answers that must not wait for each other.
+func (b *Batch) Reply(i int, data []byte) error {
+	b.replying, b.said = i, data
+	if err := b.c.Write(b.one); err != nil {
+		return err
+	}
+	if b.err != 0 {
+		return os.NewSyscallError("sendto", b.err)
+	}
+	return nil
+}
+
+// transmitOne sends the one answer that does not wait.
+func (b *Batch) transmitOne(fd uintptr) bool {
+	for {
+		_, _, b.err = unix.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b.said))), uintptr(len(b.said)),
+			unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(&b.in[b.replying].from)), uintptr(b.heads[b.replying].Hdr.Namelen))
+		if b.err != unix.EINTR {
 			return true
 		}
 	}

@@ -149,6 +149,31 @@ func TestSocketOfBothFamiliesTellsWhoSentIt(t *testing.T) {
 	}
 }
 
+func TestReplyLeavesAtOnce(t *testing.T) {
+	server, client := pair(t)
+	b := New(server, 4, 64, 0)
+	for range 3 {
+		client.WriteTo([]byte("question"), server.LocalAddr())
+	}
+	if n, err := b.Read(); n != 3 || err != nil {
+		t.Fatalf("read %d, %v", n, err)
+	}
+	b.Answer(0, []byte("answer that waits"))
+	if err := b.Reply(2, []byte("reply")); err != nil {
+		t.Error(err)
+	}
+	if err := b.Reply(1, make([]byte, 70_000)); err == nil { // longer than a datagram can be
+		t.Error("what cannot be sent is no error")
+	}
+	b.Flush()
+	for _, want := range []string{"reply", "answer that waits"} {
+		in := make([]byte, 64)
+		if n, err := client.Read(in); err != nil || string(in[:n]) != want {
+			t.Errorf("got %q, %v, want %q", in[:n], err, want)
+		}
+	}
+}
+
 func TestClosedSocketTakesNoAnswer(t *testing.T) {
 	server, client := pair(t)
 	client.WriteTo([]byte("question"), server.LocalAddr())
@@ -160,6 +185,9 @@ func TestClosedSocketTakesNoAnswer(t *testing.T) {
 	b.Answer(0, []byte("answer"))
 	if unsent := b.Flush(); unsent != 1 {
 		t.Errorf("%d answers were not sent, want 1", unsent)
+	}
+	if err := b.Reply(0, []byte("reply")); err == nil {
+		t.Error("a closed socket took a reply")
 	}
 }
 
@@ -176,7 +204,10 @@ func TestNothingIsAllocatedWhileItWorks(t *testing.T) {
 		data, _, _, _ := b.Datagram(0)
 		b.Answer(0, data)
 		b.Flush()
-		client.ReadFromUDPAddrPort(in)
+		b.Reply(0, data)
+		for range 2 {
+			client.ReadFromUDPAddrPort(in)
+		}
 	}
 	if n := testing.AllocsPerRun(100, turn); n != 0 {
 		t.Errorf("%v allocations for each datagram, want none", n)

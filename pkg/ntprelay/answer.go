@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	// together is how many requests are answered at once. The answers leave one
-	// after the other, and the last one is stamped as early as the first: more
-	// would make the time worse, fewer would cost more system calls.
+	// together is how many requests are read at once. Each is answered by itself,
+	// and its stamps say when: answers that left together would have waited for each
+	// other, which makes the time wrong by as much.
 	together = 16
 	// longest is how much of a request is read. Only its header is looked at.
 	longest = 512
@@ -34,13 +34,12 @@ type clerk struct {
 	s         *Server
 	batch     *datagram.Batch
 	precision int8
-	out       [together][ntp.PacketSizeBytes]byte
-	given     []netip.Addr // who gets the time with the next flush
+	out       [ntp.PacketSizeBytes]byte
 }
 
 // answerAll answers what arrives at a socket until it is closed.
 func (s *Server) answerAll(ctx context.Context, c *net.UDPConn, precision int8) error {
-	k := &clerk{s: s, batch: datagram.New(c, together, longest, controlSize), precision: precision, given: make([]netip.Addr, 0, together)}
+	k := &clerk{s: s, batch: datagram.New(c, together, longest, controlSize), precision: precision}
 	for {
 		n, err := k.batch.Read()
 		switch {
@@ -49,36 +48,16 @@ func (s *Server) answerAll(ctx context.Context, c *net.UDPConn, precision int8) 
 		case err != nil:
 			return err
 		}
-		k.answer(n)
-	}
-}
-
-// answer answers the datagrams that were read. First it is found out who may be
-// answered; the stamps are put in last, right before all leave.
-func (k *clerk) answer(n int) {
-	var may [together]bool
-	for i := range n {
-		may[i] = k.guarded(i, k.mayHaveTime)
-	}
-	for i := range n {
-		if may[i] {
-			k.guarded(i, k.giveTime)
-		}
-	}
-	unsent := k.batch.Flush()
-	k.s.count.unsent.Add(uint64(unsent))
-	k.s.count.answered.Add(uint64(max(0, len(k.given)-unsent)))
-	if unsent == 0 { // else nobody knows whose it was
 		now := time.Now()
-		for _, asker := range k.given {
-			k.s.book.Timed(asker, now)
+		for i := range n {
+			k.answer(i, now)
 		}
 	}
-	k.given = k.given[:0]
 }
 
-// guarded keeps a defect that one datagram finds from harming the others.
-func (k *clerk) guarded(i int, do func(i int) bool) (ok bool) {
+// answer answers one of the datagrams that were read by now, or is silent. A defect that
+// one finds does not harm the others.
+func (k *clerk) answer(i int, now time.Time) {
 	defer func() {
 		if p := recover(); p != nil {
 			k.s.count.panics.Add(1)
@@ -86,68 +65,77 @@ func (k *clerk) guarded(i int, do func(i int) bool) (ok bool) {
 				event.F("ERROR", fmt.Sprint(p)), event.F("STACK", string(debug.Stack())))
 		}
 	}()
-	return do(i)
+	q, control, from, _ := k.batch.Datagram(i)
+	if k.mayHaveTime(i, q, from.Addr(), now) {
+		k.giveTime(i, q, control, from.Addr())
+	}
 }
 
 // mayHaveTime reports whether a datagram is a request from somebody who may have
 // the time now. Who asks too often is told so once in a while, and counted.
-func (k *clerk) mayHaveTime(i int) bool {
+func (k *clerk) mayHaveTime(i int, q []byte, from netip.Addr, now time.Time) bool {
 	s := k.s
-	q, _, from, _ := k.batch.Datagram(i)
 	if !isRequest(q) {
 		s.count.invalid.Add(1)
 		return false
 	}
-	st, now := s.now.Load(), time.Now()
-	reason, may := st.silence(now), s.mayAsk(from.Addr(), now)
+	reason, may := s.now.Load().silence(now), s.mayAsk(from, now)
 	switch {
 	case reason != "" && may:
 		s.count.early.Add(1)
-		s.log.Say(event.NTPAskedTooEarly, event.IP(from.Addr()), event.F("REASON", reason))
+		s.log.Say(event.NTPAskedTooEarly, event.IP(from), event.F("REASON", reason))
 		return false
 	case !may:
 		s.count.limited.Add(1)
-		if reason == "" && s.kisses.Allow(from.Addr(), now) {
-			kiss(&k.out[i], q, k.precision)
-			k.batch.Answer(i, k.out[i][:])
-			s.count.kissed.Add(1)
-			s.log.Say(event.NTPAskedTooOften, event.IP(from.Addr()), event.F("RATE", s.cfg.Rate))
+		if reason == "" && s.kisses.Allow(from, now) {
+			kiss(&k.out, q, k.precision)
+			if k.send(i) {
+				s.count.kissed.Add(1)
+			}
+			s.log.Say(event.NTPAskedTooOften, event.IP(from), event.F("RATE", s.cfg.Rate))
 		}
 		return false
 	}
 	return true
 }
 
-// giveTime puts the answer to a request in line, or stays silent and counts why.
-func (k *clerk) giveTime(i int) bool {
-	q, control, from, _ := k.batch.Datagram(i)
+// giveTime sends the answer to a request, or stays silent and counts why.
+func (k *clerk) giveTime(i int, q, control []byte, from netip.Addr) {
 	rx, stamped := arrival(control)
 	if !stamped { // the kernel may not have begun to stamp when this one came
 		rx = time.Now()
 	}
-	if !k.s.give(&k.out[i], q, rx, k.precision) {
+	tx, ok := k.s.give(&k.out, q, rx, k.precision)
+	if ok && k.send(i) {
+		k.s.count.answered.Add(1)
+		k.s.book.Timed(from, tx)
+	}
+}
+
+// send sends what is written, and reports whether the kernel took it.
+func (k *clerk) send(i int) bool {
+	if k.batch.Reply(i, k.out[:]) != nil {
+		k.s.count.unsent.Add(1)
 		return false
 	}
-	k.batch.Answer(i, k.out[i][:])
-	k.given = append(k.given, from.Addr())
 	return true
 }
 
-// give writes the answer to a request that arrived at rx, stamped now. false means
-// silence.
-func (s *Server) give(out *[ntp.PacketSizeBytes]byte, request []byte, rx time.Time, precision int8) bool {
+// give writes the answer to a request that arrived at rx, stamped now, and returns
+// that stamp. false means silence.
+func (s *Server) give(out *[ntp.PacketSizeBytes]byte, request []byte, rx time.Time, precision int8) (tx time.Time, ok bool) {
 	st := s.now.Load()
 	step, tx, _ := s.look.step(st.drift)
 	switch {
 	case step != 0:
 		s.count.early.Add(1)
 		s.readSoon()
-		return false
+		return tx, false
 	case !reply(out, request, rx, tx, precision, st):
 		s.count.late.Add(1)
-		return false
+		return tx, false
 	}
-	return true
+	return tx, true
 }
 
 // mayAsk reports whether a device keeps to its rate, and counts its request. This

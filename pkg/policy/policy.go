@@ -114,6 +114,19 @@ func (l *List) Replace(rules []Rule) error {
 	return nil
 }
 
+// An Edition is one set of rules. Two of one List are equal while nothing was
+// replaced in between.
+type Edition struct{ of *index }
+
+// Edition returns the set of rules in force: who remembers what the list said also
+// remembers which one said it.
+func (l *List) Edition() Edition {
+	if l == nil {
+		return Edition{}
+	}
+	return Edition{l.rules.Load()}
+}
+
 // Normal is the form in which names are compared: lower case, without the
 // trailing dot (RFC 4343).
 func Normal(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }

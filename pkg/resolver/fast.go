@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"chargegate/pkg/policy"
+
 	"github.com/miekg/dns"
 )
 
@@ -119,8 +121,10 @@ func readQuestion(in, buf []byte) (q question, ok bool) {
 type readies [forms]atomic.Pointer[ready]
 
 // A ready is an answer as bytes, but for the id and the question. It is never
-// changed.
+// changed, and is good as long as the list is the one that allowed the name.
 type ready struct {
+	name  string
+	rules policy.Edition
 	head  [headerSize - 2]byte // behind the id
 	tail  []byte               // behind the question
 	ttls  []ttl
@@ -135,12 +139,11 @@ type ttl struct {
 
 // A fast answers from what is ready. It belongs to one goroutine.
 type fast struct {
-	s     *Server
-	buf   [256]byte
-	names map[string]string // what was asked for lately: a name is made once, not each time
+	s   *Server
+	buf [256]byte
 }
 
-func newFast(s *Server) *fast { return &fast{s: s, names: map[string]string{}} }
+func newFast(s *Server) *fast { return &fast{s: s} }
 
 // answer turns a datagram into its answer, if one is ready and fits, else it
 // returns nil and leaves the datagram as it was. The answer is what respond would
@@ -150,19 +153,18 @@ func (f *fast) answer(in []byte, from netip.Addr, now time.Time) []byte {
 	if !ok {
 		return nil
 	}
-	name := f.nameOf(q.name)
-	k, ok := f.s.remembered(name, now)
+	k, ok := f.s.memory.peekBytes(q.name, now)
 	if !ok {
 		return nil
 	}
 	r := k.ready[q.form].Load()
-	if r == nil || r.limit > q.limit || cap(in) < q.end+len(r.tail) {
+	if !r.suits(q, f.s.list.Edition()) || cap(in) < q.end+len(r.tail) {
 		return nil
 	}
 	was := k.foundAt(now)
-	f.s.noteOrigin(name, was)
+	f.s.noteOrigin(r.name, was)
 	if len(k.addrs) > 0 {
-		f.s.told(from, name, now)
+		f.s.told(from, r.name, now)
 	}
 	out := in[:q.end+len(r.tail)]
 	copy(out[2:], r.head[:])
@@ -173,17 +175,10 @@ func (f *fast) answer(in []byte, from netip.Addr, now time.Time) []byte {
 	return out
 }
 
-// nameOf returns the name as a string that lasts.
-func (f *fast) nameOf(name []byte) string {
-	s, ok := f.names[string(name)]
-	if !ok {
-		if len(f.names) >= maxNames {
-			clear(f.names)
-		}
-		s = string(name)
-		f.names[s] = s
-	}
-	return s
+// suits reports whether there is something ready that answers a question, while
+// the list is a given one.
+func (r *ready) suits(q question, rules policy.Edition) bool {
+	return r != nil && r.limit <= q.limit && r.rules == rules
 }
 
 // remembered returns the answer for a name that may be asked now, while it lasts.
@@ -235,7 +230,7 @@ func questionName(in []byte) []byte {
 func (s *Server) respondReady(ctx context.Context, in []byte, from netip.Addr) []byte {
 	var buf [256]byte
 	q, plainest := readQuestion(in, buf[:])
-	before := time.Now()
+	before, rules := time.Now(), s.list.Edition()
 	var k *kept
 	if plainest {
 		k, _ = s.remembered(string(q.name), before)
@@ -243,7 +238,7 @@ func (s *Server) respondReady(ctx context.Context, in []byte, from netip.Addr) [
 	if k == nil {
 		return s.respondSpelled(ctx, in, from, overUDP)
 	}
-	if r := k.ready[q.form].Load(); r != nil && r.limit <= q.limit {
+	if k.ready[q.form].Load().suits(q, rules) {
 		return s.respondSpelled(ctx, in, from, overUDP)
 	}
 	out := s.respondSpelled(ctx, in, from, overUDP)
@@ -251,6 +246,7 @@ func (s *Server) respondReady(ctx context.Context, in []byte, from netip.Addr) [
 	// What was remembered before and is still so afterwards is what answered.
 	if again, _ := s.memory.peek(string(q.name), after); again == k {
 		if r := k.newReady(q, in, out, before, after); r != nil {
+			r.rules = rules
 			k.ready[q.form].Store(r)
 		}
 	}
@@ -264,7 +260,7 @@ func (k *kept) newReady(q question, in, out []byte, before, after time.Time) *re
 	if len(out) < q.end || !bytes.Equal(out[headerSize:q.end], in[headerSize:q.end]) || out[2]&tc != 0 || int(out[3]&rcode) != k.rcode {
 		return nil
 	}
-	r := &ready{head: [headerSize - 2]byte(out[2:]), tail: slices.Clone(out[q.end:]), limit: q.limit}
+	r := &ready{name: string(q.name), head: [headerSize - 2]byte(out[2:]), tail: slices.Clone(out[q.end:]), limit: q.limit}
 	type record struct {
 		kind uint16
 		ttl  uint32

@@ -246,10 +246,19 @@ func TestQuickAnswersEndWhenTheyMust(t *testing.T) {
 		learn()
 		learn()
 		expect("the upstream is back", "ONE.library.example. 60 IN A 192.0.2.1")
+		before := s.list.Rules()
 		if err := s.list.Replace(policy.Zaptec()); err != nil {
 			t.Fatal(err)
 		}
 		expect("the rule is gone", "ordinary")
+		learn()
+		expect("it was asked for without the rule", "ordinary")
+		if err := s.list.Replace(before); err != nil {
+			t.Fatal(err)
+		}
+		expect("the rule is back, and nobody has asked since", "ordinary")
+		learn()
+		expect("somebody has", "ONE.library.example. 60 IN A 192.0.2.1")
 	})
 }
 
@@ -291,16 +300,6 @@ func TestQuickAnswersAllocateNothing(t *testing.T) {
 		}
 	}); n != 0 {
 		t.Errorf("%v allocations, want none", n)
-	}
-}
-
-func TestNamesOfTheFastPathAreBounded(t *testing.T) {
-	f := newFast(nil)
-	for i := range 3 * maxNames {
-		f.nameOf(fmt.Appendf(nil, "x%d.example.", i))
-	}
-	if len(f.names) > maxNames {
-		t.Errorf("remembers %d names", len(f.names))
 	}
 }
 

@@ -37,12 +37,12 @@ func (hi *history) ask(ctx context.Context, name string) (answer, error) {
 	hi.asked[name] = time.Now()
 	s := saying{}
 	ttl := min(max(time.Duration(hi.rnd.ExpFloat64()*float64(2*time.Minute)).Truncate(time.Second), minTTL), maxTTL)
-	late := time.Duration(hi.rnd.IntN(int(300 * time.Millisecond)))
+	late := time.Duration(hi.rnd.Int64N(int64(300 * time.Millisecond)))
 	switch roll := hi.rnd.IntN(100); {
 	case roll < hi.mood/2:
 		s.err = fmt.Errorf("%w: SERVFAIL", errAnswer)
 	case roll < hi.mood:
-		s.err, late = errDown, time.Duration(hi.rnd.IntN(int(2*budget)))
+		s.err, late = errDown, time.Duration(hi.rnd.Int64N(int64(2*budget)))
 	case roll > 96:
 		s.answer = answer{rcode: dns.RcodeNameError}
 	case roll > 92:

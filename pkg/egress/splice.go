@@ -134,7 +134,8 @@ func (m *mover) splice(fd uintptr) bool {
 		from, to = int(fd), m.to
 	}
 	for {
-		m.n, m.err = unix.Splice(from, nil, to, nil, m.most, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+		n, err := unix.Splice(from, nil, to, nil, m.most, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+		m.n, m.err = int64(n), err // n is an int on machines of 32 bits
 		if !errors.Is(m.err, unix.EINTR) {
 			return !errors.Is(m.err, unix.EAGAIN)
 		}

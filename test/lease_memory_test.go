@@ -51,6 +51,34 @@ func TestLostMemory(t *testing.T) {
 	})
 }
 
+// TestLostMemoryOfAGarage tells how chargers are seen that are online while the
+// gateway loses its memory. They ask for no address for hours: what they answer by
+// ARP is all that says whose the addresses are.
+func TestLostMemoryOfAGarage(t *testing.T) {
+	o := sim.Options{Networks: []sim.Network{{Name: "P1", Chargers: 2}}, Habits: sim.Brisk(), LogLevel: "debug"}
+	apart(t, o, func(t *testing.T) {
+		garage.PowerOn()
+		if err := garage.WaitOnline(within(t, 30*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		before := len(garage.Gateway.Events())
+		forget(t, nil)
+		for _, v := range garage.Views() {
+			eventually(t, 30*time.Second, v.Name+" is known again by its address", func() (bool, string) {
+				ladder, err := garage.Gateway.Ladder(within(t, 5*time.Second))
+				rung := ladder[v.Name]
+				return rung.Stage == sim.OK && rung.Address == v.Binding.Addr.Addr().String() && strings.Contains(rung.Advice, "lost its memory"), sprint(rung, err)
+			})
+			saidSince(t, before, v.Name, "dhcp-address-remembered", v.Binding.Addr.Addr().String())
+			never(t, before, v.Name, "dhcp-lease-granted", "dhcp-lease-kept") // it has not asked for an address
+		}
+		eventually(t, 20*time.Second, "what they do is told by their names", func() (bool, string) {
+			page, err := garage.Gateway.Tool(within(t, 5*time.Second), "charger", garage.Chargers[0].Name)
+			return err == nil && strings.Contains(page, garage.Chargers[0].Name+" is online"), page
+		})
+	})
+}
+
 // crash ends the client as a power cut would, once it has written its lease down,
 // and takes its address.
 func (c *dhclientClient) crash(t *testing.T, h *sim.Host) {

@@ -36,7 +36,7 @@ func (h *house) networks() []status.Network {
 
 func (h *house) clockNow() status.Clock {
 	c := h.clock.Clock()
-	shown := status.Clock{Synchronised: c.Synchronised, Stratum: c.Stratum, RefID: c.RefID,
+	shown := status.Clock{Source: h.cfg.NTP.Source, Synchronised: c.Synchronised, Stratum: c.Stratum, RefID: c.RefID,
 		RootDistance: status.Seconds(c.RootDistance), Offset: status.Seconds(c.Offset), Since: c.Since, Reason: c.Reason}
 	if step := c.LastStep; !step.At.IsZero() {
 		shown.LastStep = &status.Step{At: step.At, By: status.Seconds(step.By)}
@@ -45,8 +45,12 @@ func (h *house) clockNow() status.Clock {
 }
 
 func (h *house) timeSources(ctx context.Context) []status.TimeSource {
-	var out []status.TimeSource
-	for _, t := range h.clock.Sources(ctx) {
+	known := h.clock.Sources(ctx)
+	if known == nil {
+		return nil
+	}
+	out := []status.TimeSource{}
+	for _, t := range known {
 		shown := status.TimeSource{Address: t.Address, Name: t.Name, State: string(t.State), Stratum: t.Stratum, Reach: strconv.FormatUint(uint64(t.Reach), 8)}
 		if t.Heard {
 			age, offset, wrong := status.Seconds(t.Age), status.Seconds(t.Offset), status.Seconds(t.Error)

@@ -27,7 +27,7 @@ Files
 
 Signals
   SIGHUP    take over the inventory, the site's own destinations, the signal
-            thresholds and the log level: systemctl reload chargegated
+            thresholds and the log level: sudo systemctl reload chargegated
   SIGTERM   end, within five seconds
 
 Exit codes

@@ -32,6 +32,9 @@ func advice(s Status, now time.Time) string {
 		if s.Firmware != "" && now.Sub(s.FirmwareAt) < firmwareRecent {
 			return fmt.Sprintf("Works, but was refused %s, where its firmware may come from now. If others ask for it too, or it belongs to Zaptec, add it under [[egress.allow]].", s.Firmware)
 		}
+		if s.Remembered {
+			return remembered
+		}
 		return ""
 	case Wifi:
 		return "Not seen on the network. Is it powered? In the app, is Communication mode set to Wi-Fi and not to 4G or PLC? Is the password right?"
@@ -44,6 +47,8 @@ func advice(s Status, now time.Time) string {
 		return fmt.Sprintf("Was refused %s. If the charger needs it, add it under [[egress.allow]]; if not, find out what this device is.", s.Refused)
 	case s.Cut >= toldOff && now.Sub(s.CutAt) < recent:
 		return "The cloud ends its conversations within seconds: is the charger activated in the portal? If so, give Zaptec its serial number."
+	case s.Remembered && s.Stage == DNS: // it has been on the network for long, and has no need to ask
+		return remembered
 	case now.Sub(s.Since) < settling:
 		return ""
 	}
@@ -63,6 +68,10 @@ func advice(s Status, now time.Time) string {
 	}
 	return "Has everything it needs but does not call the cloud. Check in the app that it is set up and that Communication mode is Wi-Fi."
 }
+
+// remembered is the sentence for who uses an address that this box has forgotten.
+// The address stands beside it, so that one sentence does for a whole garage.
+const remembered = "Uses its address from before this box lost its memory. It keeps it when it renews; nothing to do."
 
 // elsewhere is the sentence for who uses a charger's MAC on another network than
 // the inventory says.

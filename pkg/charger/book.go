@@ -63,6 +63,9 @@ func (b *Book) rekeyLocked() {
 		}
 	}
 	for k, s := range b.seen {
+		if !s.used.IsZero() && !b.namedLocked(k) { // a charger's word counted, and it is none any more
+			s.addr, s.used = netip.Addr{}, time.Time{}
+		}
 		if s.addr.IsValid() {
 			b.byAddr[s.addr] = k
 		}
@@ -219,19 +222,62 @@ func (b *Book) Leased(mac MAC, network string, addr netip.Addr, heard bool, now 
 		if heard {
 			s.last, s.leased = now, now
 		}
-		s.network, s.leasedOn = network, network
-		if s.addr != addr {
-			b.dropAddrLocked(k, s)
-			s.addr = addr
-		}
-		if before, taken := b.byAddr[addr]; taken && before != k { // its binding had expired
-			b.seen[before].addr = netip.Addr{}
-			if b.spareLocked(before, b.seen[before]) {
-				b.spare++
-			}
-		}
-		b.byAddr[addr] = k
+		s.network, s.used = network, time.Time{}
+		b.giveLocked(k, s, network, addr)
 	})
+}
+
+// giveLocked enters an address, and takes it from whoever had it.
+func (b *Book) giveLocked(k key, s *seen, network string, addr netip.Addr) {
+	s.leasedOn = network
+	if s.addr != addr {
+		b.dropAddrLocked(k, s)
+		s.addr = addr
+	}
+	if before, taken := b.byAddr[addr]; taken && before != k { // its binding had expired
+		other := b.seen[before]
+		other.addr, other.used = netip.Addr{}, time.Time{}
+		if b.spareLocked(before, other) {
+			b.spare++
+		}
+	}
+	b.byAddr[addr] = k
+}
+
+// Uses tells that a MAC was heard with an address that this box does not know to
+// have given it, as after its disk was replaced. It counts for chargers of the
+// inventory on their own network, and is weaker than any lease: whose an address is,
+// his it stays, and who has one keeps that. Between two that were only heard the
+// first remains, until it was silent for usedFor.
+func (b *Book) Uses(mac MAC, network string, addr netip.Addr, now time.Time) {
+	addr = addr.Unmap()
+	b.mu.Lock()
+	k := b.keyLocked(mac, network)
+	if !b.mayUseLocked(k, addr, now) {
+		b.mu.Unlock()
+		return
+	}
+	b.changeLocked(k, now, func(s *seen) {
+		s.network, s.last, s.used = network, now, now
+		if s.leased.IsZero() {
+			s.leased = now
+		}
+		b.giveLocked(k, s, network, addr)
+	})
+}
+
+// usedFor is how long an address counts as used by whom it was last heard from.
+const usedFor = 10 * time.Minute
+
+// mayUseLocked says whether an address may be entered as one that is only used.
+func (b *Book) mayUseLocked(k key, addr netip.Addr, now time.Time) bool {
+	givesWay := func(s *seen) bool { return !s.used.IsZero() && now.Sub(s.used) >= usedFor }
+	if holder, taken := b.byAddr[addr]; taken && holder != k && !givesWay(b.seen[holder]) {
+		return false
+	}
+	s := b.seen[k]
+	free := s == nil || !s.addr.IsValid() || givesWay(s) || s.addr == addr && !s.used.IsZero()
+	return free && b.namedLocked(k)
 }
 
 // Unleased tells that a MAC has given its address on a network back or lost it.
@@ -241,7 +287,8 @@ func (b *Book) Unleased(mac MAC, network string, now time.Time) {
 			return // it has one on another network by now
 		}
 		b.dropAddrLocked(b.keyLocked(mac, network), s)
-		s.addr, s.leased, s.resolved, s.timed = netip.Addr{}, time.Time{}, time.Time{}, time.Time{}
+		s.addr, s.used = netip.Addr{}, time.Time{}
+		s.leased, s.resolved, s.timed = time.Time{}, time.Time{}, time.Time{}
 	})
 }
 
@@ -283,8 +330,8 @@ func (b *Book) Moved(addr netip.Addr, cloud bool, up, down int64, now time.Time)
 		s.up, s.down, s.dayUp, s.dayDown = s.up+up, s.down+down, s.dayUp+up, s.dayDown+down
 		if cloud && down > 0 {
 			s.talked, s.unreachable = now, ""
-			if s.sessions == 0 { // it asked for an address anew and kept its conversation
-				s.sessions, s.older = s.older, 0
+			if s.sessions == 0 { // it asked for an address anew and kept its conversation, or had it before it was known whose the address is
+				s.sessions, s.older = max(1, s.older), 0
 			}
 		}
 	})

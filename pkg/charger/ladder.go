@@ -33,7 +33,10 @@ type seen struct {
 	addr    netip.Addr
 	// leasedOn is the network of addr.
 	leasedOn string
-	host     string // hostname it gives itself; untrusted
+	// used is when it was last heard with addr, if that is all that is known of it;
+	// zero: it has addr from here.
+	used time.Time
+	host string // hostname it gives itself; untrusted
 
 	last       time.Time // any sign of life
 	associated time.Time // on the radio now, since; zero when not, or not known

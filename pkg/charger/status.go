@@ -15,6 +15,7 @@ type Status struct {
 	Stage       Stage      `json:"stage"`
 	Since       time.Time  `json:"since,omitzero"` // when it came to this stage
 	Address     netip.Addr `json:"address,omitzero"`
+	Remembered  bool       `json:"address_remembered,omitempty"` // it uses Address, and this box does not know to have given it
 	Hostname    string     `json:"hostname,omitempty"`
 	LastSeen    time.Time  `json:"last_seen,omitzero"`
 	Signal      int        `json:"signal_dbm,omitempty"` // 0: unknown
@@ -72,6 +73,7 @@ func (b *Book) statusLocked(k key, now time.Time) Status {
 			st.Network = s.network
 		}
 		st.Stage, st.Since, st.Address, st.Hostname, st.LastSeen = s.stage, s.since, s.addr, s.host, s.last
+		st.Remembered = !s.used.IsZero()
 		st.Signal, st.Sessions, st.Connects, st.Up, st.Down = s.signal, s.sessions, s.connects, s.up, s.down
 		if s.dayOf == now.Year()*1000+now.YearDay() {
 			st.UpToday, st.DownToday = s.dayUp, s.dayDown

@@ -130,6 +130,7 @@ func (s *Server) weigh(l *link, c claim, now time.Time) meaning {
 		kind := event.AddressInUse
 		if listed { // it is worth its place in the log, whatever others say
 			kind = event.AddressRemembered
+			s.book.Uses(c.sender, l.Name, c.addr, now)
 		}
 		if listed || l.squatting.take(matter{addr: c.addr}, now) {
 			s.log.Say(kind, event.MAC(c.sender), event.Network(l.Name), event.IP(c.addr))

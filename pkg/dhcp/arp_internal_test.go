@@ -154,6 +154,40 @@ func TestClaimsAreSignsOfLife(t *testing.T) {
 	}
 }
 
+// A charger whose address this box has forgotten is known again by what it says.
+// It takes nobody's, and what it is given instead counts more.
+func TestAClaimOfAForgottenAddressTellsTheBook(t *testing.T) {
+	t.Parallel()
+	second := charger.MAC{0x60, 0x15, 0x92, 0x41, 0, 0x28}
+	o := newOffice(t)
+	free := ip(o.addr).Next()
+	o.book.Replace(charger.Inventory{client: {MAC: client, Name: "P1-07", Network: "P1"}, second: {MAC: second, Name: "P1-08", Network: "P1"}, other: {MAC: other, Name: "P2-01", Network: "P2"}})
+	now := time.Now()
+	for _, tt := range []struct {
+		name  string
+		frame []byte
+		free  string // who is entered with the free address
+	}{
+		{"a stranger's word", arp(thief, free.String(), arpReply), ""},
+		{"a charger's of another network", arp(other, free.String(), arpReply), ""},
+		{"somebody else in its name", func() []byte { f := arp(second, free.String(), arpReply); copy(f[6:], thief[:]); return f }(), ""},
+		{"its own, of another's address", arp(second, o.addr, arpReply), ""},
+		{"its own", arp(second, free.String(), arpReply), "P1-08"},
+		{"another charger's, of the same", arp(client, free.String(), arpReply), "P1-08"},
+	} {
+		o.heardARP(tt.frame, now)
+		if got := o.book.NameAt(free); got != tt.free || o.book.NameAt(ip(o.addr)) != "P1-07" {
+			t.Errorf("%s: %q has %s, %q has %s", tt.name, got, free, o.book.NameAt(ip(o.addr)), o.addr)
+		}
+	}
+	if s := o.book.All(now)[1]; s.Name != "P1-08" || !s.Remembered || !s.LastSeen.Equal(now) {
+		t.Errorf("the charger is known as %+v", s)
+	}
+	if addr := o.lease(t, second); o.book.NameAt(addr) != "P1-08" || o.book.All(now)[1].Remembered {
+		t.Errorf("after its lease of %s: %+v", addr, o.book.All(now)[1])
+	}
+}
+
 // An access point with proxy ARP answers for every address. It takes a few out
 // of use and no more, and is named.
 func TestProxyARPIsNamedAndBelievedOnlyInPart(t *testing.T) {

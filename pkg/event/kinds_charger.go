@@ -53,31 +53,31 @@ var (
 		ID: "inventory-kept", Level: Warning,
 		Text:    "{FILE} names no charger any more; the inventory from before stays in force, with {CHARGERS}",
 		Explain: "The daemon was asked to read its configuration again, and chargers.csv is gone, empty or without a single usable line. The lines before this one say what is wrong with it. Chargers keep the names they had.",
-		Advice:  "Mend the file (chargegated -check says every line), then run: systemctl reload chargegated. To be without an inventory, remove the line inventory from the configuration.",
+		Advice:  "Mend the file (sudo chargegated -check says every line), then run: sudo systemctl reload chargegated. To be without an inventory, remove the line inventory from the configuration.",
 	}
 	InventoryEmpty = &Kind{
 		ID: "inventory-empty", Level: Warning,
 		Text:    "{FILE} names no charger; each is called by its MAC address",
 		Explain: "The configuration has an inventory, and it could not be read or holds no usable line. Chargers work all the same.",
-		Advice:  "Write one line for each charger below the header, like 60:15:92:41:00:07,P1-07, and run: systemctl reload chargegated. chargegated -check says what is wrong.",
+		Advice:  "Write one line for each charger below the header, like 60:15:92:41:00:07,P1-07, and run: sudo systemctl reload chargegated. sudo chargegated -check says what is wrong.",
 	}
 	InventoryFault = &Kind{
 		ID: "inventory-fault", Level: Warning,
 		Text:    "the inventory has a fault: {ERROR}",
 		Explain: "A line of chargers.csv, or the address in it, could not be used. The other lines are in force. A charger whose address alone has a fault keeps its name and gets any free address.",
-		Advice:  "Mend the line named and run: systemctl reload chargegated.",
+		Advice:  "Mend the line named and run: sudo systemctl reload chargegated.",
 	}
 	InventoryPoolSmall = &Kind{
 		ID: "inventory-pool-small", Level: Warning,
 		Text:    "network {NETWORK} has too few addresses: {LEFT} for {CHARGERS} chargers that have none of their own",
 		Explain: "The pool is as large as the chargers of the [[network]] ask for (Z-5), the inventory names more, and the addresses that it keeps for single chargers inside of the pool are not for the others.",
-		Advice:  "Raise chargers of this [[network]] to what is there, then run: systemctl restart chargegate-prepare.",
+		Advice:  "Raise chargers of this [[network]] to what is there, then run: sudo systemctl restart chargegate-prepare.",
 	}
 	InventoryStrangersSmall = &Kind{
 		ID: "inventory-strangers-small", Level: Warning,
 		Text:    "network {NETWORK} has {LEFT} of {OF} addresses left for devices that are not in the inventory; the others are kept for chargers",
 		Explain: "A new charger that is not in the inventory yet gets an address out of a small range of its own, so that strangers never take the chargers' (Z-5). The column address of chargers.csv keeps most of that range for others.",
-		Advice:  "Choose addresses outside of that range (chargegate plan shows it) and run: systemctl reload chargegated.",
+		Advice:  "Choose addresses outside of that range (chargegate plan shows it) and run: sudo systemctl reload chargegated.",
 	}
 	InventoryNetworkAuto = &Kind{
 		ID: "inventory-network-auto", Level: Warning,

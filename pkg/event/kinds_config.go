@@ -6,7 +6,7 @@ var (
 		ID: "config-fault", Level: Error,
 		Text:    "{WHERE}: {FAULT}",
 		Explain: "The configuration cannot be used as it stands. Each fault is a line of its own, with the line and the column in the file.",
-		Advice:  "Mend the line, and let chargegated -check read the file again: it names every fault at once.",
+		Advice:  "Mend the line, then run: sudo chargegated -check. It names every fault at once.",
 	}
 	ConfigAddressChosen = &Kind{
 		ID: "config-address-chosen", Level: Info,

@@ -16,7 +16,7 @@ var (
 		ID: "daemon-failed", Level: Error,
 		Text:    "the daemon ends: {ERROR}",
 		Explain: "The daemon could not start, or one of its parts could not be kept alive. Nothing is forwarded while it is down; systemd starts it again.",
-		Advice:  "The line names the part and the cause: a port or an interface somebody else holds, a directory that cannot be written, or a missing permission. Mend it and run: systemctl restart chargegated.",
+		Advice:  "The line names the part and the cause: a port or an interface somebody else holds, a directory that cannot be written, or a missing permission. Mend it and run: sudo systemctl restart chargegated.",
 	}
 	DaemonStopping = &Kind{
 		ID: "daemon-stopping", Level: Info,
@@ -37,13 +37,13 @@ var (
 		ID: "daemon-reload-needs-restart", Level: Warning,
 		Text:    "changed, but only a restart takes it over: {KEYS}",
 		Explain: "These keys size sockets, subnets or files. The daemon goes on with the old values.",
-		Advice:  "Run: systemctl restart chargegate-prepare. It renders the files anew; the firewall and the daemon restart with it, and open conversations come back by themselves. For a changed radio also: systemctl restart chargegate-ap@NAME.",
+		Advice:  "Run: sudo systemctl restart chargegate-prepare. It renders the files anew; the firewall and the daemon restart with it, and open conversations come back by themselves. For a changed radio also: sudo systemctl restart chargegate-ap@NAME.",
 	}
 	DaemonReloadFailed = &Kind{
 		ID: "daemon-reload-failed", Level: Error,
 		Text:    "not reloaded, the old configuration stays in force: {ERROR}",
 		Explain: "The daemon was asked to read its configuration again and found a fault in it.",
-		Advice:  "Run: chargegated -check. It names every fault with its line; mend them and reload again.",
+		Advice:  "Run: sudo chargegated -check. It names every fault with its line; mend them and reload again.",
 	}
 	ServiceFailed = &Kind{
 		ID: "service-failed", Level: Error,

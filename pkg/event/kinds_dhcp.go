@@ -70,7 +70,7 @@ var (
 		ID: "dhcp-charger-elsewhere", Level: Warning,
 		Text:    "{NETWORK}: a device asks with the MAC address of {NAME}, which the inventory has on {HOME}; here it is a stranger",
 		Explain: "A MAC address is easily copied, so a charger gets a charger's address on its own network only. Here the device gets one of those for unknown devices, and works.",
-		Advice:  "If the charger is on {NETWORK} now, correct its row in chargers.csv and run: systemctl reload chargegated. If it is still on {HOME}, find out what this device is, or change the password of this Wi-Fi.",
+		Advice:  "If the charger is on {NETWORK} now, correct its row in chargers.csv and run: sudo systemctl reload chargegated. If it is still on {HOME}, find out what this device is, or change the password of this Wi-Fi.",
 		Every:   hour,
 	}
 	LeaseRefused = &Kind{
@@ -114,14 +114,14 @@ var (
 		ID: "dhcp-strangers-exhausted", Level: Warning,
 		Text:    "{CHARGER} is not in the inventory and gets no address: those for unknown devices on {NETWORK} are given away",
 		Explain: "Devices that are not in chargers.csv share a small range of addresses, so that they can never take a charger's.",
-		Advice:  "If it is a charger, enter it in chargers.csv and run: systemctl reload chargegated. If not, change the password of this Wi-Fi.",
+		Advice:  "If it is a charger, enter it in chargers.csv and run: sudo systemctl reload chargegated. If not, change the password of this Wi-Fi.",
 		Every:   10 * minute,
 	}
 	LeaseStorageFailed = &Kind{
 		ID: "dhcp-storage-failed", Level: Error,
 		Text:    "new addresses cannot be written to the disk: {ERROR}",
 		Explain: "Everybody goes on being served from memory, new devices too. What is given away from now on is forgotten at the next restart or power cut, and might then be given to somebody else as well.",
-		Advice:  "Look whether the disk is full (df -h) or was made read-only after a fault (dmesg); an SD card that does that should be replaced.",
+		Advice:  "Look whether the disk is full (df -h) or was made read-only after a fault (sudo dmesg); an SD card that does that should be replaced.",
 	}
 	LeaseStorageRecovered = &Kind{
 		ID: "dhcp-storage-recovered", Level: Info,
@@ -132,7 +132,7 @@ var (
 		ID: "dhcp-storage-untidy", Level: Warning,
 		Text:    "the file of addresses cannot be shortened: {ERROR}",
 		Explain: "New addresses are still written, but the file they are written to only grows.",
-		Advice:  "Look whether the disk is full (df -h) or was made read-only after a fault (dmesg).",
+		Advice:  "Look whether the disk is full (df -h) or was made read-only after a fault (sudo dmesg).",
 		Every:   hour,
 	}
 	LeasesLoaded = &Kind{
@@ -167,7 +167,7 @@ var (
 		ID: "dhcp-interface-failed", Level: Error,
 		Text:    "{NETWORK}: cannot listen on {INTERFACE}: {ERROR}",
 		Explain: "The interface is there but its sockets cannot be had. It is tried again every second.",
-		Advice:  "Look for another DHCP server on this machine: ss -lunp sport = :67.",
+		Advice:  "Look for another DHCP server on this machine: sudo ss -lunp sport = :67.",
 		Every:   10 * minute,
 	}
 	AddressClaimed = &Kind{
@@ -239,7 +239,7 @@ var (
 		ID: "dhcp-no-carrier", Level: Warning,
 		Text:    "{NETWORK}: {INTERFACE} has no carrier or is switched off; nobody on it can be reached",
 		Explain: "The interface is there, but the cable is not plugged in, the device at its other end has no power, or the radio is not on the air.",
-		Advice:  "Run: ip link show {INTERFACE}. Without UP between the < > it is switched off: systemctl restart chargegate-prepare. Otherwise check the cable at both ends and the power of the access point. For a radio of this box: systemctl status chargegate-ap@{NETWORK}.",
+		Advice:  "Run: ip link show {INTERFACE}. Without UP between the < > it is switched off: sudo systemctl restart chargegate-prepare. Otherwise check the cable at both ends and the power of the access point. For a radio of this box: systemctl status chargegate-ap@{NETWORK}.",
 	}
 	CarrierBack = &Kind{
 		ID: "dhcp-carrier-back", Level: Info,
@@ -250,7 +250,7 @@ var (
 		ID: "dhcp-gateway-address-missing", Level: Error,
 		Text:    "{NETWORK}: {INTERFACE} does not have the gateway's address {ADDRESS}; nobody is given an address",
 		Explain: "A charger that was given an address now would find neither names nor the time nor the way to the cloud: all of that is at the gateway's address.",
-		Advice:  "Look whether something else manages the interface, as NetworkManager does: ip address; networkctl. Then run: systemctl restart chargegate-prepare.",
+		Advice:  "Look whether something else manages the interface, as NetworkManager does: ip address; networkctl. Then run: sudo systemctl restart chargegate-prepare.",
 	}
 	AddressBack = &Kind{
 		ID: "dhcp-gateway-address-back", Level: Info,
@@ -261,7 +261,7 @@ var (
 		ID: "dhcp-buffer-small", Level: Warning,
 		Text:    "the receive buffer for addresses is {GOT} bytes instead of {WANTED}",
 		Explain: "When the power comes back all chargers ask at once (F-1). What does not fit into the buffer is lost and asked for again seconds later.",
-		Advice:  "Set net.core.rmem_max to {WANTED}, as the package's sysctl.d file does, and restart: sysctl -w net.core.rmem_max={WANTED}.",
+		Advice:  "Set net.core.rmem_max to {WANTED}, as the package's sysctl.d file does, and restart: sudo sysctl -w net.core.rmem_max={WANTED}.",
 		Every:   day,
 	}
 	DHCPQueueFull = &Kind{

@@ -16,7 +16,7 @@ var (
 		ID: "egress-name-refused", Level: Warning,
 		Text:    "{CHARGER} was refused {NAME} on port {PORT}: the name is not on the list",
 		Explain: "The charger asked for a name that no rule holds. It was told so at once with the TLS alert unrecognized_name, or a reset where it does not speak TLS.",
-		Advice:  "If the charger needs it (its operator's OCPP server, a new firmware host), add it under [[egress.allow]] with name, ports and reason, and run: systemctl reload chargegated. If not, find out what this device is.",
+		Advice:  "If the charger needs it (its operator's OCPP server, a new firmware host), add it under [[egress.allow]] with name, ports and reason, and run: sudo systemctl reload chargegated. If not, find out what this device is.",
 		Every:   hour, Per: []string{"NAME", "PORT"},
 	}
 	EgressPortRefused = &Kind{
@@ -114,7 +114,7 @@ var (
 		ID: "egress-accept-failed", Level: Error,
 		Text:    "no conversation can be taken for the moment: {ERROR}",
 		Explain: "The kernel gave no new connection, most likely because a limit of open files or memory is reached. The room goes on trying.",
-		Advice:  "Run: systemctl show -p LimitNOFILE chargegated, and compare with ls /proc/$(pidof chargegated)/fd | wc -l.",
+		Advice:  "Run: systemctl show -p LimitNOFILE chargegated, and compare with sudo ls /proc/$(pidof chargegated)/fd | wc -l.",
 		Every:   10 * minute,
 	}
 )

@@ -47,7 +47,7 @@ var (
 		ID: "radio-unsupported", Level: Warning,
 		Text:    "no radio can be watched: this kernel has no nl80211 ({ERROR})",
 		Explain: "The configuration has networks with a radio, but the kernel offers no wireless interface at all. Nobody's signal can be measured, and hostapd cannot run either. It is tried again every few minutes without further words.",
-		Advice:  "Is the Wi-Fi adapter plugged in and its driver loaded (lsmod, dmesg)? If an external access point hangs on this network, remove its [network.radio] section.",
+		Advice:  "Is the Wi-Fi adapter plugged in and its driver loaded (lsmod, sudo dmesg)? If an external access point hangs on this network, remove its [network.radio] section.",
 	}
 	RadioMissing = &Kind{
 		ID: "radio-interface-missing", Level: Warning,
@@ -65,7 +65,7 @@ var (
 		ID: "radio-failed", Level: Warning,
 		Text:    "the radio {INTERFACE} of {NETWORK} does not say who is on it: {ERROR}",
 		Explain: "The driver refused or did not answer the question for its stations. What was known stays; it is asked again at the next round.",
-		Advice:  "If it lasts, the firmware of the radio has probably stopped: run dmesg, look for lines of the driver, and restart the box.",
+		Advice:  "If it lasts, the firmware of the radio has probably stopped: run sudo dmesg, look for lines of the driver, and restart the box.",
 		Every:   hour,
 	}
 	RadioWatched = &Kind{

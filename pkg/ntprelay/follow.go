@@ -24,21 +24,28 @@ const (
 	// patience is how many readings in a row may fail before nothing is known of
 	// the clock any more.
 	patience = 3
+	// slowStart is how long no time may be given after a start before it is said: a
+	// minute or two is usual after a power cut.
+	slowStart = 3 * time.Minute
+	// remindEvery is the time between two times that it is said, for the one who
+	// looks at what was said today.
+	remindEvery = 24 * time.Hour
 )
 
 // A follower keeps the state up to date. It belongs to one goroutine.
 type follower struct {
 	s       *Server
 	fails   int
-	said    bool          // that chronyd does not answer
+	said    bool          // that the clock cannot be asked about
 	stepped bool          // the clock was set and nobody has confirmed it since
 	by      time.Duration // by how much, the last time
 	first   time.Time     // reference time of the first reading since; zero: there was none
+	due     time.Time     // when to say again that no time is given; zero: it is given
 }
 
 // follow asks how right the clock is, again and again, until ctx is done.
 func (s *Server) follow(ctx context.Context) {
-	f := &follower{s: s}
+	f := &follower{s: s, due: s.now.Load().since.Add(slowStart)}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -50,6 +57,7 @@ func (s *Server) follow(ctx context.Context) {
 		case <-timer.C:
 			timer.Reset(f.read(ctx))
 		}
+		f.remind(time.Now())
 	}
 }
 
@@ -156,9 +164,9 @@ func (f *follower) failed(err error) {
 	default:
 		next.reason = unheard(f.s.cfg.Source, err)
 	}
-	if f.fails >= patience && !f.said {
+	if f.fails == patience && st.reason != "" { // else it is said that the time is lost, and why
 		f.said = true
-		f.s.log.Say(event.NTPChronydUnreachable, event.Err(err))
+		f.s.log.Say(event.NTPChronydUnreachable, event.F("REASON", next.reason), remedy(f.s.cfg.Source, next.reason), event.Err(err))
 	}
 	f.change(next, time.Now())
 }
@@ -169,6 +177,21 @@ func (f *follower) answered() {
 	if f.said {
 		f.said = false
 		f.s.log.Say(event.NTPChronydAnswers)
+	}
+}
+
+// remind says that no time is given, where nothing else does: some minutes after a
+// start, and once a day while it lasts.
+func (f *follower) remind(now time.Time) {
+	st := f.s.now.Load()
+	switch {
+	case st.reason == "":
+		f.due = time.Time{}
+	case f.due.IsZero(): // that it ended has been said
+		f.due = now.Add(remindEvery)
+	case !now.Before(f.due):
+		f.due = now.Add(remindEvery)
+		f.s.log.Say(event.NTPUnknown, event.F("LASTED", now.Sub(st.since)), event.F("REASON", st.reason), remedy(f.s.cfg.Source, st.reason))
 	}
 }
 
@@ -186,6 +209,6 @@ func (f *follower) change(next *state, now time.Time) {
 		f.s.log.Say(event.NTPSynchronised, event.F("STRATUM", next.read.stratum),
 			event.F("DISTANCE", next.read.distance(now)), event.F("REFERENCE", next.read.reference))
 	case serving && !will:
-		f.s.log.Say(event.NTPLost, event.F("REASON", next.reason))
+		f.s.log.Say(event.NTPLost, event.F("REASON", next.reason), remedy(f.s.cfg.Source, next.reason))
 	}
 }

@@ -128,9 +128,9 @@ func TestADayOfAClock(t *testing.T) {
 		r.says(heardAt(first))
 		chapter("and is back", 10*time.Second, true)
 		r.says(func() (reading, error) { return reading{}, errors.New("connection refused") })
-		chapter("chronyd is gone", time.Hour, false, "ntprelay-chronyd-unreachable", "ntprelay-lost")
+		chapter("chronyd is gone", time.Hour, false, "ntprelay-lost")
 		r.says(heardAt(first))
-		chapter("and comes back", 3*time.Second, true, "ntprelay-chronyd-answers", "ntprelay-synchronised")
+		chapter("and comes back", 3*time.Second, true, "ntprelay-synchronised")
 
 		r.steps(-time.Hour)
 		r.readSoon()
@@ -151,6 +151,10 @@ func TestADayOfAClock(t *testing.T) {
 		chapter("holdover is over", 10*time.Second, false, "ntprelay-lost")
 		r.says(unsynced)
 		chapter("still nothing", time.Hour, false)
+		r.says(func() (reading, error) { return reading{}, errors.New("connection refused") })
+		chapter("and chronyd ends, too", time.Hour, false, "ntprelay-chronyd-unreachable")
+		r.says(unsynced)
+		chapter("it comes back, and knows nothing", time.Hour, false, "ntprelay-chronyd-answers")
 	})
 }
 
@@ -190,5 +194,43 @@ func TestReadingsAreSeldomWhileAllIsWell(t *testing.T) {
 		if want := int(time.Hour / everyServing); r.asked != want {
 			t.Errorf("%d readings an hour, want %d", r.asked, want)
 		}
+	})
+}
+
+// Who looks at the log of a day finds in it that no time is given, and why.
+func TestThatNoTimeIsGivenIsSaidDaily(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom()
+		r.says(unsynced)
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { r.follow(ctx) })
+		defer wg.Wait()
+		defer cancel()
+		var seen uint64
+		chapter := func(name string, lasts time.Duration, want ...string) {
+			t.Helper()
+			time.Sleep(lasts)
+			synctest.Wait()
+			var got []string
+			for _, e := range r.log.Recent(seen, "") {
+				got, seen = append(got, e.Message), e.Seq
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s: said (-want +got):\n%s", name, diff)
+			}
+		}
+		chapter("a start like any other", 3*time.Minute-time.Second)
+		chapter("a slow one", 2*time.Second, "this box has not known the time for 3m, and gives none: the clock is not synchronised")
+		chapter("said once", 23*time.Hour)
+		r.steps(time.Hour) // days are counted on the monotonic clock
+		chapter("the clock is set, to no avail", 30*time.Minute, "the clock was set by 1h")
+		chapter("a day later", time.Hour, "this box has not known the time for 24h3m, and gives none: the clock was set and has not been confirmed since")
+		r.says(func() (reading, error) { return heardAt(time.Now())() })
+		chapter("it is known", time.Hour, "this box knows the time (stratum 3, within 15ms) and gives it to chargers")
+		r.says(unsynced)
+		chapter("and lost", 23*time.Hour, "this box no longer knows the time and gives none: the clock is not synchronised")
+		chapter("for a day", 2*time.Hour, "this box has not known the time for 24h, and gives none: the clock is not synchronised")
 	})
 }

@@ -192,7 +192,7 @@ func TestSilenceIsSaid(t *testing.T) {
 	for _, r := range log.Recent(0, "") {
 		said = append(said, r.Message)
 	}
-	want := []string{"127.0.0.1 asked for the time, but this box does not know it yet: the clock is not synchronised"}
+	want := []string{"127.0.0.1 asked for the time, but this box does not know it: the clock is not synchronised"}
 	if diff := cmp.Diff(want, said); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"syscall"
+
+	"chargegate/pkg/event"
 )
 
 // unheard says in a technician's words why nothing is known of the clock. The
@@ -16,9 +18,28 @@ func unheard(source string, err error) string {
 	case source == Kernel:
 		return "the kernel does not tell how right the clock is"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "chronyd does not run"
+		return chronydAway
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		return "chronyd does not answer"
+		return chronydHangs
 	}
-	return "chronyd gives no usable answer"
+	return chronydBabbles
+}
+
+// What is wrong with chronyd when nothing is known of the clock.
+const (
+	chronydAway    = "chronyd does not run"
+	chronydHangs   = "chronyd does not answer"
+	chronydBabbles = "chronyd gives no usable answer"
+)
+
+// remedy says what to do where no time is given, for a reason.
+func remedy(source, reason string) event.Field {
+	do := "Run: chronyc sources. Where no source answers, check the uplink, and whether UDP port 123 is open to the Internet; where all are marked x, they contradict one another: add another. Time comes back by itself."
+	switch {
+	case source == Kernel:
+		do = "Run: timedatectl. It must say: System clock synchronized: yes. If it does, run: chargegate doctor."
+	case reason == chronydAway || reason == chronydHangs || reason == chronydBabbles:
+		do = "Run: sudo systemctl restart chrony. If it ends again, systemctl status chrony says why; its configuration must keep cmdport 323 and bindcmdaddress 127.0.0.1."
+	}
+	return event.F("DO", do)
 }

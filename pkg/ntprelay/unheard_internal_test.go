@@ -58,3 +58,19 @@ func TestReasonIsShort(t *testing.T) {
 		}
 	})
 }
+
+// What helps is said with the news, and fits them.
+func TestRemedy(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ source, reason, want string }{
+		{Chrony, "chronyd does not run", "sudo systemctl restart chrony"},
+		{Chrony, "chronyd does not answer", "sudo systemctl restart chrony"},
+		{Chrony, "chronyd gives no usable answer", "sudo systemctl restart chrony"},
+		{Chrony, "the clock is not synchronised", "chronyc sources"},
+		{Kernel, "the clock is not synchronised", "timedatectl"},
+	} {
+		if got := remedy(tt.source, tt.reason); got.Key != "DO" || !strings.Contains(got.Value, tt.want) || !strings.HasSuffix(got.Value, ".") {
+			t.Errorf("%s, %s: %v", tt.source, tt.reason, got)
+		}
+	}
+}

@@ -10,7 +10,7 @@ import (
 
 const (
 	poolAdvice          = "Write the true number as chargers of this [[network]]; its pool is sized from it (Z-5)."
-	strangersFullAdvice = "Enter the chargers among them in chargers.csv and run: systemctl reload chargegated. If there are none, change the Wi-Fi password. The command chargegate chargers lists them."
+	strangersFullAdvice = "Enter the chargers among them in chargers.csv and run: sudo systemctl reload chargegated. If there are none, change the Wi-Fi password. The command chargegate chargers lists them."
 )
 
 // checkLink: without a link nothing else here can work.
@@ -100,7 +100,7 @@ func checkRadio(r Radio, planned int, name func(charger.MAC) string) finding {
 		return fail("Run: systemctl status chargegate-ap@"+r.Network+", and read the last lines of its log.", "%s is not an access point but: %s", r.Interface, orElse(r.Problem, "something else"))
 	}
 	if !r.Watched() {
-		return fail("Run: dmesg, and look for lines of the driver. Restarting the box helps when the radio's firmware has stopped.",
+		return fail("Run: sudo dmesg, and look for lines of the driver. Restarting the box helps when the radio's firmware has stopped.",
 			"%s does not say who is on it: %s", r.Interface, orElse(r.Problem, r.State))
 	}
 	here := plural(len(r.Stations), "station", "stations")

@@ -255,6 +255,56 @@ func TestInWords(t *testing.T) {
 	}
 }
 
+// What a technician is told to do about a clock fits what is wrong with it.
+func TestWhatHelpsTheClock(t *testing.T) {
+	t.Parallel()
+	unknown := func(reason string, sources ...string) Clock {
+		return Clock{Reason: reason, Sources: clockWith(sources...).Sources}
+	}
+	far := unknown("the clock may be wrong by 33m20s, the limit is 1s", "selected 377")
+	far.Offset, far.RootDistance = Seconds(-2000*time.Second), Seconds(2000*time.Second)
+	uncertain := far
+	uncertain.Offset = Seconds(time.Millisecond)
+	none := Clock{Reason: "the clock is not synchronised", Sources: []TimeSource{}}
+	for _, tt := range []struct {
+		name      string
+		clock     Clock
+		found, do string
+		own       bool // it is this box's own fault, whatever the uplink does
+	}{
+		{"chronyd does not run", unknown("chronyd does not run"), "does not run", "sudo systemctl restart chrony", true},
+		{"it hangs", unknown("chronyd does not answer"), "does not answer", "sudo systemctl restart chrony", true},
+		{"it talks nonsense", unknown("chronyd gives no usable answer"), "no usable answer", "sudo systemctl restart chrony", true},
+		{"it has no source", none, "; chronyd has no source", "/etc/chrony/chrony.conf", true},
+		{"it does not tell its sources", Clock{Reason: "the clock is not synchronised"}, "synchronised", "UDP port 123", false},
+		{"no source answers", unknown("the clock is not synchronised", "unreachable 0"), "its only source does not answer", "UDP port 123", false},
+		{"its sources are being compared", unknown("the clock is not synchronised", "unusable 3", "unusable 3"), "2 of 2", "being compared", false},
+		{"two contradict each other", unknown("the clock is not synchronised", "falseticker 377", "falseticker 377", "unreachable 0"), "; its 2 sources contradict each other", "Add a third: a line \"server NAME iburst\"", false},
+		{"four do", unknown("the clock is not synchronised", "falseticker 7", "falseticker 7", "falseticker 7", "falseticker 7"), "; its 4 sources contradict one another", "add another", false},
+		{"one of two disagrees", unknown("the clock is not synchronised", "falseticker 377", "unusable 377"), "2 of 2", "being compared", false},
+		{"it is far off and its source is good", far, "1 of 1 source answers", "off by 33m20s and is being turned slowly. To set it at once: sudo chronyc makestep.", false},
+		{"it is uncertain and its source is good", uncertain, "1 of 1 source answers", "being compared", false},
+		{"the kernel's is not disciplined", Clock{Source: "kernel", Reason: "the clock is not synchronised"}, "synchronised", "timedatectl. It must say: System clock synchronized: yes.", false},
+		{"the kernel's may not be read", Clock{Source: "kernel", Reason: "this service may not read the kernel's clock (kernel-clock.conf)"}, "kernel-clock.conf", "sudo install -D -m 644 /usr/share/doc/chargegate/kernel-clock.conf", true},
+		{"its only source is silent, and it is still right", clockWith("selected 0"), "its only source does not answer", "UDP port 123", false},
+		{"its only source answers", clockWith("selected 377"), "1 of 1 source answers", "Add others: a line", false},
+		{"one of two sources is silent", clockWith("selected 377", "unreachable 0"), "1 of 2", "UDP port 123", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if got := checkClock(tt.clock); !strings.Contains(got.found, tt.found) || !strings.Contains(got.do, tt.do) {
+				t.Errorf("found %q, advises %q; want %q and %q", got.found, got.do, tt.found, tt.do)
+			}
+			st := Status{Clock: &tt.clock, Link: &Link{Interface: "eth0", Known: true, Missing: "no cable", Do: "Plug it in."}}
+			for _, tr := range troubles(st) {
+				if own := !strings.Contains(tr.Do, "uplink"); tr.About == AboutClock && own != tt.own {
+					t.Errorf("while the uplink is down it advises %q", tr.Do)
+				}
+			}
+		})
+	}
+}
+
 func TestDoctorDoesNotTryWhatCannotWork(t *testing.T) {
 	t.Parallel()
 	short := func(h *house) (out []string) {

@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -40,6 +41,7 @@ func TestNamedEventsExist(t *testing.T) {
 			for _, m := range like.FindAllStringSubmatch(text, -1) {
 				room, _, _ := strings.Cut(m[2], "-")
 				switch {
+				case m[2] == "daemon-reload": // systemctl's word
 				case known[m[2]]:
 					named++
 				case m[1] != "" || rooms[room]:
@@ -50,6 +52,40 @@ func TestNamedEventsExist(t *testing.T) {
 	}
 	if named < 3 {
 		t.Errorf("%d events are named; are they found?", named)
+	}
+}
+
+// What Debian lets only root do is advised with sudo: a technician copies the line.
+func TestWhatNeedsRootIsAdvisedWithSudo(t *testing.T) {
+	t.Parallel()
+	texts := map[string][]string{}
+	for _, k := range event.All() {
+		if !strings.HasPrefix(k.ID, "resolver-") {
+			texts[k.ID] = []string{k.Advice}
+		}
+	}
+	files, err := filepath.Glob("../*/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range files {
+		if room := filepath.Base(filepath.Dir(path)); !strings.HasSuffix(path, "_test.go") && slices.Contains([]string{"charger", "dhcp", "ntprelay", "status", "uplink"}, room) {
+			texts[path] = literals(t, path)
+		}
+	}
+	command := regexp.MustCompile(`(\S*) ?\b(systemctl (?:restart|reload|start|stop|enable|daemon-reload)|chronyc (?:makestep|reload)|dmesg|ip link set|sysctl -w|ss -lunp|install -D|chargegated -check)\b`)
+	found := 0
+	for where, all := range texts {
+		for _, text := range all {
+			for _, m := range command.FindAllStringSubmatch(text, -1) {
+				if found++; !strings.HasSuffix(m[1], "sudo") {
+					t.Errorf("%s: %s needs sudo in: %s", where, m[2], text)
+				}
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("%d commands are advised; are they found?", found)
 	}
 }
 

@@ -66,6 +66,7 @@ type Network struct {
 
 // A Clock is what is known of this box's own time.
 type Clock struct {
+	Source       string    `json:"source,omitempty"`      // who says whether it is right: "chrony" or "kernel"
 	Synchronised bool      `json:"synchronised"`          // whether chargers are given the time (Z-11)
 	Stratum      int       `json:"stratum,omitempty"`     // of this box, as its time source counts
 	RefID        string    `json:"ref_id,omitempty"`      // whom it follows
@@ -74,7 +75,7 @@ type Clock struct {
 	Since        time.Time `json:"since,omitzero"`        // when this state began
 	Reason       string    `json:"reason,omitempty"`      // why no time is given
 	LastStep     *Step     `json:"last_step,omitempty"`   // the last time the clock was set; absent: not since the daemon began
-	// Sources are those whom the clock may follow; absent: unknown.
+	// Sources are those whom the clock may follow; nil: unknown.
 	Sources []TimeSource `json:"sources,omitempty"`
 }
 

@@ -32,7 +32,7 @@ func troubles(st Status) []Trouble {
 	}
 	if c := st.Clock; c != nil && !c.Synchronised {
 		do := checkClock(*c).do
-		if c.Reason != chronydAway {
+		if !ownFault(*c) {
 			do = first(do)
 		}
 		say(AboutClock, do, "This box does not know the time, so chargers get none: %s.", orElse(c.Reason, "its clock is not synchronised"))

@@ -48,7 +48,7 @@ func judge(name string, v view) (missing, do string) {
 	case !v.exists:
 		return "no such interface", "Is the adapter plugged in? The command ip link lists the interfaces there are; write the right one as interface under [uplink]."
 	case !v.on:
-		return "switched off", fmt.Sprintf("Run: ip link set %s up. If it does not stay so, find out what switches it off: networkctl status %s.", name, name)
+		return "switched off", fmt.Sprintf("Run: sudo ip link set %s up. If it does not stay so, find out what switches it off: networkctl status %s.", name, name)
 	case !v.carrier:
 		return "no cable", "Is the cable plugged in at both ends, and the router or switch at the other end powered? A light at the socket says that there is a link."
 	case len(v.addrs) == 0:

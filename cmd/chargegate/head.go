@@ -64,13 +64,19 @@ func (h *head) names() {
 		return
 	}
 	text, well := count(u.Servers, "DNS server")+", and none fails", true
+	if len(u.Each) > 0 && !slices.ContainsFunc(u.Each, func(d status.DNSServer) bool { return d.Latency > 0 }) {
+		text = count(u.Servers, "DNS server") + ", not asked yet"
+	}
 	switch {
 	case u.OK() && h.st.Link != nil && h.st.Link.Down(): // nobody has asked since
 		text, well = "answered from memory at best, while the uplink is down", false
 	case !u.OK():
 		text = "not answered: " + u.Problem
-	case u.Lost > 0:
-		text = fmt.Sprintf("answered, though %d of %s do not answer", u.Lost, count(u.Servers, "DNS server"))
+		if u.Errors > 0 {
+			text = u.Problem + "; chargers get remembered addresses"
+		}
+	case u.Lost+u.Errors > 0:
+		text = "answered, though " + u.Problem
 	}
 	h.fact("names", status.AboutNames, text, well)
 }

@@ -266,7 +266,7 @@ func TestHouseNeedsAttention(t *testing.T) {
 	}
 	d.src.Clock = func() status.Clock { return status.Clock{Reason: "chronyd does not run"} }
 	d.src.Uplink = func() status.Uplink {
-		return status.Uplink{Servers: 1, Lost: 1, Problem: "1 of 1 DNS servers do not answer"}
+		return status.Uplink{Servers: 1, Lost: 1, Problem: "the only DNS server does not answer"}
 	}
 	d.src.Pools = func(time.Time) []status.PoolUse {
 		return []status.PoolUse{{Network: "P1", Size: 32, Used: 32, StrangerSize: 8, StrangerUsed: 8}}
@@ -284,6 +284,38 @@ func TestHouseNeedsAttention(t *testing.T) {
 		if strings.Count(out, twice) != 1 {
 			t.Errorf("%q is on the page more than once", twice)
 		}
+	}
+}
+
+// The line of the names says what is known of the DNS servers, and no more.
+func TestNamesInTheHead(t *testing.T) {
+	t.Parallel()
+	server := status.DNSServer{Name: "192.0.2.1:53"}
+	well := status.DNSServer{Name: "192.0.2.1:53", Latency: 1e6}
+	for _, tt := range []struct {
+		name   string
+		uplink status.Uplink
+		want   string
+	}{
+		{"not asked yet", status.Uplink{Servers: 1, Each: []status.DNSServer{server}}, "✓ names  1 DNS server, not asked yet\n"},
+		{"it answers", status.Uplink{Servers: 1, Each: []status.DNSServer{well}}, "✓ names  1 DNS server, and none fails\n"},
+		{"the only one gives errors", status.Uplink{Servers: 1, Errors: 1, Problem: "the only DNS server answers with errors (SERVFAIL)"},
+			"✗ names  the only DNS server answers with errors (SERVFAIL); chargers get remembered addresses\n"},
+		{"one of two gives errors", status.Uplink{Servers: 2, Errors: 1, Problem: "1 of 2 DNS servers answers only with errors (REFUSED)"},
+			"✓ names  answered, though 1 of 2 DNS servers answers only with errors (REFUSED)\n"},
+		{"only this box itself", status.Uplink{Problem: "/etc/resolv.conf names only this box itself (10.83.0.1)"},
+			"✗ names  not answered: /etc/resolv.conf names only this box itself (10.83.0.1)\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			d := newDaemon(t)
+			d.src.Uplink = func() status.Uplink { return tt.uplink }
+			d.start(t)
+			_, out, _ := d.use(t, wide(200), "status")
+			if !strings.Contains(out, tt.want) {
+				t.Errorf("no %q in\n%s", tt.want, out)
+			}
+		})
 	}
 }
 

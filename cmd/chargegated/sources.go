@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"chargegate/pkg/resolver"
 	"chargegate/pkg/status"
 )
 
@@ -17,8 +18,8 @@ func (h *house) sources(collectors []prometheus.Collector) status.Sources {
 		Site: h.cfg.Site, Version: buildVersion(), Started: h.began,
 		Book: h.book, List: h.list, Networks: h.networks(),
 		Clock: h.clockNow, TimeSources: h.timeSources, Trouble: h.addresses.Trouble, Pools: h.pools, Radios: h.radios, Link: h.link, Uplink: h.uplink,
-		LookupNetIP: h.names.LookupNetIP,
-		Collectors:  collectors,
+		AskEach: h.askEach, LookupNetIP: h.names.LookupNetIP, Confirmed: h.names.Confirmed,
+		Collectors: collectors,
 	}
 }
 
@@ -88,8 +89,23 @@ func (h *house) radios() []status.Radio {
 func (h *house) uplink() status.Uplink {
 	servers, lost, problem := h.names.Upstreams()
 	out := status.Uplink{Servers: servers, Lost: lost, Problem: problem}
-	for _, u := range h.names.Servers() {
-		out.Each = append(out.Each, status.DNSServer{Name: u.Name, Lost: u.Lost, Latency: status.Seconds(u.Latency), Problem: u.Problem})
+	out.Each = dnsServers(h.names.Servers())
+	for _, u := range out.Each {
+		if u.Errors {
+			out.Errors++
+		}
+	}
+	return out
+}
+
+func (h *house) askEach(ctx context.Context) []status.DNSServer {
+	return dnsServers(h.names.AskEach(ctx))
+}
+
+func dnsServers(all []resolver.ServerState) []status.DNSServer {
+	var out []status.DNSServer
+	for _, u := range all {
+		out = append(out, status.DNSServer{Name: u.Name, Lost: u.Lost, Errors: u.Errors, Latency: status.Seconds(u.Latency), Problem: u.Problem, Do: u.Do})
 	}
 	return out
 }

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+
+	"chargegate/pkg/policy"
 )
 
 // Remarks says what deserves a look in the files that the configuration names,
@@ -21,6 +23,18 @@ func (c *Config) Remarks(interfaces []string) []string {
 	for _, name := range append(named, c.Uplink.Interface) {
 		if !slices.Contains(interfaces, name) {
 			remarks = append(remarks, absent(name, interfaces))
+		}
+	}
+	for _, n := range c.Networks {
+		for _, up := range c.DNS.Upstreams {
+			if a := up.Addr.Addr().Unmap(); a.IsValid() && a == n.Gateway.Addr() {
+				remarks = append(remarks, fmt.Sprintf("dns.upstreams: %s is this box itself, on %s, and is not asked; write the router's address", a, n.Name))
+			}
+		}
+	}
+	for _, rule := range c.Rules {
+		if at := rented(rule.Name); at != "" {
+			remarks = append(remarks, fmt.Sprintf("egress.allow: %s allows whatever anybody rents below %s; write the names in full if you know them", rule.Name, at))
 		}
 	}
 	var unseen []string
@@ -39,6 +53,28 @@ func (c *Config) Remarks(interfaces []string) []string {
 		}
 	}
 	return append(remarks, unseen...)
+}
+
+// clouds are more names below which anybody can rent one for himself. They are
+// only pointed out: the list can never be whole.
+var clouds = [...]string{
+	"amazonaws.com", "appspot.com", "azure-api.net", "azureedge.net", "azurefd.net", "cloudfront.net", "digitaloceanspaces.com", "fastly.net",
+	"github.io", "googleapis.com", "herokuapp.com", "netlify.app", "ngrok.io", "ondigitalocean.app", "pages.dev", "run.app",
+	"servicebus.windows.net", "trafficmanager.net", "vercel.app", "workers.dev",
+}
+
+// rented says below which of these a pattern reaches; "" for none.
+func rented(pattern string) string {
+	base, isPattern := strings.CutPrefix(policy.Normal(pattern), "*.")
+	if !isPattern {
+		return ""
+	}
+	for _, s := range clouds {
+		if base == s || strings.HasSuffix(s, "."+base) || strings.HasSuffix(base, "."+s) {
+			return s
+		}
+	}
+	return ""
 }
 
 func absent(name string, interfaces []string) string {

@@ -235,6 +235,9 @@ func (s *section) unknown(name string) string {
 	if why, ok := refused[strings.ToLower(name)]; ok {
 		return why
 	}
+	if s.name == "ntp" && (name == "servers" || name == "server" || name == "pool" || name == "upstreams") {
+		return ntpServers
+	}
 	if s.name == "" && elsewhere[name] != "" {
 		return "there is no such section; perhaps " + elsewhere[name] + " is meant"
 	}
@@ -247,10 +250,11 @@ func (s *section) unknown(name string) string {
 
 // Keys that somebody may well look for, and why there are none.
 const (
-	wpa2Only  = "the radio speaks WPA2 and nothing else, as the chargers need (Z-3); there is no key for it, remove the line"
-	bandOnly  = "the radio works on 2.4 GHz with 802.11 b/g/n and nothing else, as the chargers need (Z-1); there is no key for it, remove the line"
-	noHiding  = "the name is always shown, because Zaptec's app must see it; there is no key for it, remove the line"
-	noForward = "nothing is ever forwarded, so there is nothing to set; remove the line"
+	wpa2Only   = "the radio speaks WPA2 and nothing else, as the chargers need (Z-3); there is no key for it, remove the line"
+	bandOnly   = "the radio works on 2.4 GHz with 802.11 b/g/n and nothing else, as the chargers need (Z-1); there is no key for it, remove the line"
+	noHiding   = "the name is always shown, because Zaptec's app must see it; there is no key for it, remove the line"
+	ntpServers = "whom this box asks for the time stands in chronyd's own configuration, /etc/chrony/chrony.conf and the *.sources files beside it; there is no key for it, remove the line"
+	noForward  = "nothing is ever forwarded, so there is nothing to set; remove the line"
 )
 
 // elsewhere is where sections belong that somebody may well put at the top.

@@ -105,6 +105,9 @@ func parseUpstream(text string) (resolver.Upstream, error) {
 	if tls {
 		port = 853
 		rest, up.TLSName, _ = strings.Cut(rest, "#")
+		if isHostName(rest) && strings.Trim(rest, "0123456789.") != "" {
+			return up, fmt.Errorf("%s needs an address, not a name, between tls:// and #", quote(text))
+		}
 		if !isHostName(up.TLSName) {
 			return up, fmt.Errorf("%s does not say which name the server's certificate must carry", quote(text))
 		}
@@ -114,7 +117,10 @@ func parseUpstream(text string) (resolver.Upstream, error) {
 	} else if up.Addr, err = netip.ParseAddrPort(rest); err != nil {
 		return up, fmt.Errorf("%s is not a server's address", quote(text))
 	}
-	if a := up.Addr.Addr(); a.IsUnspecified() || a.IsMulticast() || up.Addr.Port() == 0 || up.Addr.Addr() == resolver.House.Addr() {
+	if up.Addr.Addr() == resolver.House.Addr() {
+		return up, fmt.Errorf("%s is this box itself", quote(text))
+	}
+	if a := up.Addr.Addr(); a.IsUnspecified() || a.IsMulticast() || up.Addr.Port() == 0 {
 		return up, fmt.Errorf("%s cannot be asked", quote(text))
 	}
 	return up, nil

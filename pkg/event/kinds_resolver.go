@@ -28,7 +28,7 @@ var (
 		ID: "resolver-upstream-lost", Level: Warning,
 		Text:    "the DNS server {UPSTREAM} does not answer: {ERROR}",
 		Explain: "A DNS server of the uplink failed several times in a row. Another one answers in its place.",
-		Advice:  "If it lasts an hour, take the server out of [dns] upstreams or ask whoever runs it.",
+		Advice:  "If it lasts an hour, ask whoever runs the server, or take it out of [dns] upstreams, then: sudo systemctl restart chargegate-prepare.",
 	}
 	ResolverUpstreamRestored = &Kind{
 		ID: "resolver-upstream-restored", Level: Info,
@@ -37,40 +37,46 @@ var (
 	}
 	ResolverNamesLost = &Kind{
 		ID: "resolver-names-lost", Level: Error,
-		Text:    "no DNS server answers, the last one said: {ERROR}",
-		Explain: "No DNS server of the uplink can be reached. Chargers get the addresses that are still remembered, for up to three days; names that were never asked cannot be resolved.",
-		Advice:  "Check the uplink: its cable, its router, and the servers in [dns] upstreams. Nothing has to be done at the chargers.",
+		Text:    "names cannot be asked for: {ERROR}",
+		Explain: "No DNS server of the uplink can be reached, or none is named. Chargers get the addresses that are still remembered, for up to three days; names that were never asked cannot be resolved.",
+		Advice:  "Check the uplink: its cable, its router, and whom this box asks (cat /etc/resolv.conf). If that is nobody, or this box itself, write the router's address as upstreams under [dns], then: sudo systemctl restart chargegate-prepare. Nothing has to be done at the chargers. The command chargegate doctor asks every server.",
+	}
+	ResolverOnlyErrors = &Kind{
+		ID: "resolver-only-errors", Level: Error,
+		Text:    "every DNS server answers with errors, lastly: {ERROR}",
+		Explain: "The DNS servers of the uplink answer, but to whatever they are asked with an error (SERVFAIL, REFUSED) or with nothing that can be used. A router does that while its own way to the Internet is down. Chargers get the addresses that are still remembered, for up to three days.",
+		Advice:  "Restart the router, or write another server as upstreams under [dns], then: sudo systemctl restart chargegate-prepare. The command chargegate doctor asks every server.",
 	}
 	ResolverNamesRestored = &Kind{
 		ID: "resolver-names-restored", Level: Info,
 		Text:    "names can be resolved again, {UPSTREAM} answers",
-		Explain: "After a time without any, a DNS server of the uplink answered a question.",
+		Explain: "After a time without any that did, a DNS server of the uplink gave an answer that can be used.",
 	}
 	ResolverUpstreamIsUs = &Kind{
 		ID: "resolver-upstream-is-us", Level: Warning,
 		Text:    "the DNS server {UPSTREAM} is this daemon itself and is not asked",
 		Explain: "The list of upstreams, or /etc/resolv.conf behind the upstream \"system\", names an address on which this daemon answers. Asking it would be asking ourselves without end.",
-		Advice:  "Give the uplink's own DNS server in [dns] upstreams, or take this address out of /etc/resolv.conf.",
+		Advice:  "Write the router's address as upstreams under [dns], then: sudo systemctl restart chargegate-prepare. Taking it out of /etc/resolv.conf does not last: the uplink's DHCP client writes that file anew.",
 		Every:   hour, Per: []string{"UPSTREAM"},
 	}
 	ResolverStale = &Kind{
 		ID: "resolver-stale", Level: Info,
 		Text:    "{NAME} was answered from memory, {AGE} after it was last confirmed",
 		Explain: "No DNS server of the uplink answered, so the last good answer was given once more (RFC 8767). Addresses seldom change; old ones are far better than none.",
-		Every:   10 * minute, Per: []string{"NAME"},
+		Every:   hour, Per: []string{"NAME"},
 	}
 	ResolverNameFailed = &Kind{
 		ID: "resolver-name-failed", Level: Warning,
 		Text:    "no DNS server could say where {NAME} is: {ERROR}",
-		Explain: "The name is on the allow-list and the DNS servers of the uplink answer, but with an error or with something that cannot be used. Chargers get the last good answer while one is remembered.",
-		Advice:  "If it is a name of the site's own, check its spelling and its DNS records. If it is one of Zaptec's, try another server in [dns] upstreams.",
+		Explain: "The name is on the allow-list and the DNS servers of the uplink answer, but for this name with an error or with something that cannot be used. Chargers get the last good answer while one is remembered.",
+		Advice:  "If it is a name of the site's own, check its spelling and its DNS records. If it is one of Zaptec's, write another server as upstreams under [dns], then: sudo systemctl restart chargegate-prepare.",
 		Every:   10 * minute, Per: []string{"NAME"},
 	}
 	ResolverOverload = &Kind{
 		ID: "resolver-overload", Level: Warning,
 		Text:    "more than {LIMIT} questions at once; some were dropped",
 		Explain: "So many questions wait for an answer that new ones are dropped. Whoever asked tries again by itself.",
-		Advice:  "Look for the device that asks too much: chargegate events, resolver-name-refused. If the uplink is slow, check its DNS servers.",
+		Advice:  "If one device asks too much, resolver-asked-too-much names it. Otherwise the DNS servers are slow: run chargegate doctor, which asks each of them.",
 		Every:   minute,
 	}
 	ResolverRecalled = &Kind{
@@ -82,13 +88,13 @@ var (
 		ID: "resolver-file-unread", Level: Warning,
 		Text:    "the file {FILE} with the last addresses of names is not used: {ERROR}",
 		Explain: "Names are asked for anew, and nothing is missing as long as a DNS server of the uplink answers. A file that holds what was never written is kept beside it with the ending .damaged. A power cut does not do that; a worn SD card does, and so does another version of this program.",
-		Advice:  "Nothing after a change of version. Otherwise look at the disk (dmesg); an SD card that loses what was written should be replaced.",
+		Advice:  "Nothing after a change of version. Otherwise look at the disk (sudo dmesg); an SD card that loses what was written should be replaced.",
 	}
 	ResolverFileUnwritten = &Kind{
 		ID: "resolver-file-unwritten", Level: Warning,
 		Text:    "the last addresses of names cannot be written to {FILE}: {ERROR}",
 		Explain: "Everybody goes on being answered from memory. After a power cut without an uplink, names would not be known, or only where they were before.",
-		Advice:  "Look whether the disk is full (df -h) or was made read-only after a fault (dmesg); an SD card that does that should be replaced.",
+		Advice:  "Look whether the disk is full (df -h) or was made read-only after a fault (sudo dmesg); an SD card that does that should be replaced.",
 	}
 	ResolverFileWritten = &Kind{
 		ID: "resolver-file-written", Level: Info,
@@ -102,15 +108,15 @@ var (
 	ResolverFirmwareNameRefused = &Kind{
 		ID: "resolver-firmware-name-refused", Level: Warning,
 		Text:    "{CHARGER} was told where api.zaptec.com is and then asked for {NAME}, which is not on the allow-list: its firmware may come from there now",
-		Explain: "The API at api.zaptec.com tells a charger which host its firmware comes from (F-7). Within two minutes of it this charger asked for a name that no rule holds, and was told that it does not exist. If Zaptec has moved its firmware, no charger gets updates until the name is allowed.",
-		Advice:  "If several chargers ask for it, or it belongs to Zaptec or its cloud, add it: " + allowName,
-		Every:   hour, Per: []string{"NAME"}, Most: 30,
+		Explain: "The API at api.zaptec.com tells a charger which host its firmware comes from (F-7). Within two minutes of it this charger asked for a name that no rule holds, and was told that it does not exist. If Zaptec has moved its firmware, no charger gets updates until the name is allowed. A telephone or a laptop in this network asks for names of its own, and then it is no sign. Each name is pointed out once an hour, whoever asks for it; the others who do are in resolver-name-refused.",
+		Advice:  "Ask Zaptec's support whether {NAME} is theirs. Only then " + allowName,
+		Every:   hour, Per: []string{"NAME"}, Most: 3,
 	}
 	ResolverAskedTooMuch = &Kind{
 		ID: "resolver-asked-too-much", Level: Warning,
 		Text:    "{CHARGER} asks for more than {RATE} names a second; what is beyond that is not answered",
 		Explain: "Each device may ask for so many names a second on average, and three times as many at once. A charger asks for a handful after its start. The others are not slowed by this one.",
-		Advice:  "If it is a charger, switch its power off and on at the breaker; if it does so again, give Zaptec its serial number. If it is no charger, find it and take it off this network: chargegate events tells what it asked for.",
+		Advice:  "If it is a charger, switch its power off and on at the breaker; if it does so again, give Zaptec its serial number. If it is no charger, find it and take it off this network.",
 		Every:   hour, Most: 1,
 	}
 )
@@ -122,7 +128,7 @@ const allowName = `in chargegate.toml write [[egress.allow]] and below it the th
 var resolverKinds = []*Kind{
 	ResolverCaseNotKept, ResolverDatesUnchecked,
 	ResolverNameRefused, ResolverUpstreamLost, ResolverUpstreamRestored, ResolverNamesLost,
-	ResolverNamesRestored, ResolverUpstreamIsUs, ResolverStale, ResolverNameFailed, ResolverOverload,
+	ResolverNamesRestored, ResolverOnlyErrors, ResolverUpstreamIsUs, ResolverStale, ResolverNameFailed, ResolverOverload,
 	ResolverFirmwareNameRefused, ResolverAskedTooMuch,
 	ResolverRecalled, ResolverFileUnread, ResolverFileUnwritten, ResolverFileWritten,
 }

@@ -150,6 +150,11 @@ func (r Rule) Check() error {
 
 // CheckName says what is wrong with an exact name or a "*." pattern, or nil.
 func CheckName(pattern string) error {
+	if _, rest, ok := strings.Cut(pattern, "://"); ok {
+		alone, _, _ := strings.Cut(rest, "/")
+		alone, _, _ = strings.Cut(alone, ":")
+		return fmt.Errorf("%q is more than a name; write the name alone: %s", pattern, alone)
+	}
 	name := strings.TrimPrefix(Normal(pattern), "*.")
 	labels := strings.Split(name, ".")
 	if len(labels) < 2 {

@@ -102,6 +102,8 @@ func TestFaultyRulesLeaveTheOldOnesInForce(t *testing.T) {
 		{Name: "a..example.com", Ports: []uint16{443}, Reason: "an empty label"},
 		{Name: "ladda.åäö.se", Ports: []uint16{443}, Reason: "not in its xn-- form"},
 		{Name: "a*.example.com", Ports: []uint16{443}, Reason: "a star inside"},
+		{Name: "https://ocpp.example.com/", Ports: []uint16{443}, Reason: "a page"},
+		{Name: "wss://ocpp.example.com:443/ocpp/P1", Ports: []uint16{443}, Reason: "an endpoint"},
 	})
 	if err == nil {
 		t.Fatal("the faults were not noticed")
@@ -115,7 +117,9 @@ zero.example.com: port 0 does not exist; allowed are 1 to 65535
 "*.com" is not a name that can be allowed; write it in full, like ocpp.example.com, or *.example.com for everything below it
 "a..example.com" is not a host name: "" cannot stand between dots
 "ladda.åäö.se" is not a host name: 'å' cannot be part of one; write international names in their xn-- form
-"a*.example.com" is not a host name: '*' cannot be part of one; write international names in their xn-- form`
+"a*.example.com" is not a host name: '*' cannot be part of one; write international names in their xn-- form
+"https://ocpp.example.com/" is more than a name; write the name alone: ocpp.example.com
+"wss://ocpp.example.com:443/ocpp/P1" is more than a name; write the name alone: ocpp.example.com`
 	if diff := cmp.Diff(strings.Split(want, "\n"), strings.Split(err.Error(), "\n")); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}

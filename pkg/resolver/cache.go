@@ -85,6 +85,19 @@ func (e *entry) stale(now time.Time) (found, bool) {
 	return found{answer: e.good.answer, origin: fromStale, age: age, kept: e.good}, age < e.good.ttl+staleFor
 }
 
+// confirmed says how long ago an answer that has ended, and can still be given, was
+// last confirmed.
+func (m *memory) confirmed(name string, now time.Time) (ago time.Duration, old bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, _ := m.kept.get(name)
+	if _, ok := e.fresh(now); ok {
+		return 0, false
+	}
+	f, ok := e.stale(now)
+	return f.age, ok
+}
+
 // failed returns the remembered failure while it lasts.
 func (e *entry) failed(now time.Time) error {
 	if e == nil || e.failure == nil {

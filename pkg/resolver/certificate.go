@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -101,16 +103,53 @@ func isDate(err error) bool {
 	return errors.As(err, &bad) && bad.Reason == x509.Expired
 }
 
-// inWords says of a certificate whose dates do not fit when it is valid.
+// A badCertificate is a certificate that is refused, in words that somebody can do
+// something with; what the library says of it is beneath.
+type badCertificate struct {
+	text string
+	do   string
+	err  error
+}
+
+func (b *badCertificate) Error() string { return b.text }
+func (b *badCertificate) Unwrap() error { return b.err }
+
+// inWords says of a certificate that is refused why.
 func inWords(err error, now time.Time) error {
+	var name x509.HostnameError
+	if errors.As(err, &name) && name.Certificate != nil {
+		return &badCertificate{"its certificate is for " + owners(name.Certificate), "Correct the name after # in [dns] upstreams, then: " + takeOver, err}
+	}
+	var stranger x509.UnknownAuthorityError
+	if errors.As(err, &stranger) {
+		return &badCertificate{"its certificate is signed by nobody whom this box knows",
+			"Is the package ca-certificates installed? If it is, somebody sits between, or it is a server of the site's own: write " + anotherServer, err}
+	}
 	var bad x509.CertificateInvalidError
 	if !errors.As(err, &bad) || bad.Reason != x509.Expired || bad.Cert == nil {
 		return err
 	}
 	const day = "2006-01-02"
+	do := "Tell its operator, or write " + anotherServer
 	word := "ended on " + bad.Cert.NotAfter.UTC().Format(day)
 	if now.Before(bad.Cert.NotBefore) {
 		word = "is valid only from " + bad.Cert.NotBefore.UTC().Format(day)
 	}
-	return fmt.Errorf("its certificate %s, and today is %s: %w", word, now.UTC().Format(day), err)
+	return &badCertificate{fmt.Sprintf("its certificate %s, and today is %s", word, now.UTC().Format(day)), do, err}
+}
+
+// owners are the names in a certificate, as few as say enough.
+func owners(c *x509.Certificate) string {
+	const most = 3
+	names := slices.Clone(c.DNSNames)
+	for _, ip := range c.IPAddresses {
+		names = append(names, ip.String())
+	}
+	switch {
+	case len(names) == 0:
+		return "no name at all"
+	case len(names) > most:
+		return strings.Join(names[:most], ", ") + " and others"
+	}
+	return strings.Join(names, ", ")
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -67,9 +68,12 @@ type forwarder struct {
 	usable    func(netip.Addr) bool
 	log       *event.Log
 	count     *counters
-	health    health
-	ports     ports
-	dot       *dot
+	// proof returns the names that a server must all have failed for to be told as
+	// one that gives nothing but errors.
+	proof  func() []string
+	health health
+	ports  ports
+	dot    *dot
 
 	mu     sync.Mutex
 	looked time.Time // when the list of servers was made
@@ -86,7 +90,7 @@ func newForwarder(cfg Config, isOurs func(netip.AddrPort) bool, log *event.Log, 
 	}
 	f := &forwarder{
 		upstreams: cfg.Upstreams, system: &resolvConf{path: path}, isOurs: isOurs,
-		usable: usable(cfg.Gateways), log: log, count: count,
+		usable: usable(cfg.Gateways), log: log, count: count, proof: func() []string { return nil },
 	}
 	f.dot = newDot(f, cfg.Synchronised)
 	f.open()
@@ -150,7 +154,7 @@ func (f *forwarder) ask(ctx context.Context, name string) (a answer, err error) 
 	now := time.Now()
 	all, err := f.servers(now)
 	if err != nil {
-		f.say(f.health.nobody(err))
+		f.say(f.health.noServer(err))
 		return answer{}, err
 	}
 	order, beside := f.health.order(all, now)
@@ -211,7 +215,7 @@ func (f *forwarder) alone(ctx context.Context, c contender, name string) beginni
 		f.noteManners(c.target, l)
 	}
 	began.err = about(c.target, name, err)
-	f.learn(c.target, began.report)
+	f.learn(c.target, name, began.report)
 	return began
 }
 
@@ -233,8 +237,20 @@ func about(t target, name string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("asking %s for %s: %w", t, plain(name), err)
+	return &failure{t, name, err}
 }
+
+// A failure is what went wrong with one server.
+type failure struct {
+	target target
+	name   string
+	err    error
+}
+
+func (f *failure) Error() string {
+	return fmt.Sprintf("asking %s for %s: %v", f.target, plain(f.name), f.err)
+}
+func (f *failure) Unwrap() error { return f.err }
 
 // understand reads a message that fits its query.
 func (f *forwarder) understand(name string, q query, in []byte) (answer, error) {
@@ -256,7 +272,7 @@ func (f *forwarder) weigh(name string, m *dns.Msg) (answer, error) {
 }
 
 // learn takes the end of a try into account.
-func (f *forwarder) learn(t target, r report) {
+func (f *forwarder) learn(t target, name string, r report) {
 	now := time.Now()
 	switch {
 	case r.err == nil:
@@ -265,7 +281,7 @@ func (f *forwarder) learn(t target, r report) {
 	case errors.Is(r.err, context.Canceled), isOurFault(r.err): // says nothing of the server
 	case errors.Is(r.err, errAnswer): // it lives, and knows no better
 		f.count.upstream(r.err, 0)
-		f.health.knewNoBetter(t, r.err, now)
+		f.health.knewNoBetter(t, name, f.proof(), r.err, now)
 	default:
 		f.count.upstream(r.err, 0)
 		f.say(f.health.failed(t, r.err, now))
@@ -293,7 +309,7 @@ func (f *forwarder) servers(now time.Time) ([]target, error) {
 // ourselves.
 func (f *forwarder) targets() ([]target, error) {
 	var all []target
-	fault := errors.New("there is no DNS server to ask")
+	var fault error
 	for _, u := range f.upstreams {
 		if !u.System {
 			all = append(all, target{u.Addr, u.TLSName})
@@ -307,17 +323,31 @@ func (f *forwarder) targets() ([]target, error) {
 			all = append(all, target{addr: addr})
 		}
 	}
+	var us []string
 	all = slices.DeleteFunc(all, func(t target) bool {
 		ours := f.isOurs(t.addr)
 		if ours {
+			us = append(us, t.addr.Addr().String())
 			f.log.Say(event.ResolverUpstreamIsUs, event.F("UPSTREAM", t))
 		}
 		return ours
 	})
-	if len(all) == 0 {
+	switch {
+	case len(all) > 0:
+		return once(all), nil
+	case fault != nil:
 		return nil, fault
 	}
-	return once(all), nil
+	return nil, f.onlyUs(us)
+}
+
+// onlyUs says that whoever names the servers names nobody but this box.
+func (f *forwarder) onlyUs(us []string) error {
+	where := "[dns] upstreams"
+	if slices.ContainsFunc(f.upstreams, func(u Upstream) bool { return u.System }) {
+		where = f.system.path
+	}
+	return fmt.Errorf("%s names only this box itself (%s)", where, strings.Join(us, ", "))
 }
 
 // once leaves each server in the list once.
@@ -347,7 +377,7 @@ func (s *Server) askUpstream(ctx context.Context, name string) (answer, error) {
 	switch {
 	case err == nil:
 		s.given.note(name, a.addrs, time.Now())
-	case errors.Is(err, errAnswer): // servers that do not answer have an event of their own
+	case errors.Is(err, errAnswer) && !s.forward.health.suspicious(): // servers that do not answer, or only with errors, have events of their own
 		s.log.Say(event.ResolverNameFailed, event.F("NAME", plain(name)), event.Err(err))
 	}
 	return a, err

@@ -173,7 +173,9 @@ func (s *Server) refuse(m *dns.Msg, q dns.Question, from netip.Addr) {
 	now, name := time.Now(), event.F("NAME", plain(q.Name))
 	kind := event.ResolverNameRefused
 	if s.lately.was(from, now) {
-		kind = event.ResolverFirmwareNameRefused
+		if s.lately.hint(name.Value, now) {
+			kind = event.ResolverFirmwareNameRefused
+		}
 		s.lately.shouted.Store(true)
 		s.book.RefusedFirmware(from, name.Value, now)
 	} else {

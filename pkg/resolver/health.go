@@ -2,7 +2,9 @@ package resolver
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,6 +47,8 @@ type condition struct {
 	srtt, rttvar time.Duration // smoothed (RFC 6298, 2); srtt 0: never measured
 	fails        int           // silent or broken, in a row
 	useless      int           // it lives and knew no better, in a row
+	failing      []string      // of the names that prove it, those it knew no better of, in a row
+	errors       bool          // it gives nothing but errors, whatever it is asked
 	err          error         // the last one since it answered well
 	due          time.Time     // when it is to be asked beside the best one
 	watched      bool          // a try is on its way for whose end nobody waits
@@ -61,7 +65,7 @@ type health struct {
 	best  target // the one that is asked first
 	of    map[target]*condition
 	known []target // the servers of the last question
-	none  bool     // it has been said that nobody answers
+	none  bool     // it has been said that nobody answers, or nobody with anything but errors
 }
 
 // news is an event to be said, or none when kind is nil.
@@ -109,7 +113,14 @@ func (h *health) order(all []target, now time.Time) (order []contender, beside t
 	return order, beside
 }
 
-// meetLocked makes the servers known, and forgets the others.
+// meet makes the servers known, and forgets the others.
+func (h *health) meet(all []target, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.meetLocked(all, now)
+}
+
+// meetLocked is meet.
 func (h *health) meetLocked(all []target, now time.Time) {
 	if slices.Equal(h.known, all) {
 		return
@@ -223,6 +234,7 @@ func (h *health) answered(t target, took time.Duration, now time.Time) news {
 	c := h.conditionLocked(t)
 	lost := c.fails >= lostAfter
 	c.fails, c.useless, c.err = 0, 0, nil
+	c.failing, c.errors = nil, false
 	c.due = now.Add(otherLooks)
 	if took > 0 {
 		c.measure(took)
@@ -238,14 +250,23 @@ func (h *health) answered(t target, took time.Duration, now time.Time) news {
 }
 
 // knewNoBetter notes that a server lives and that its answer was of no use.
-// Others are asked before it for a while.
-func (h *health) knewNoBetter(t target, err error, now time.Time) {
+// Others are asked before it for a while. When it has done so for all of the names
+// that prove it, with no good answer between, it gives nothing but errors: one
+// broken name makes nobody useless.
+func (h *health) knewNoBetter(t target, name string, proof []string, err error, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c := h.conditionLocked(t)
 	c.useless++
 	c.err = err
 	c.due = now.Add(uselessFor)
+	if slices.Contains(proof, name) && !slices.Contains(c.failing, name) {
+		c.failing = append(c.failing, name)
+	}
+	others := func(p string) bool { return !slices.Contains(c.failing, p) }
+	if c.useless >= lostAfter && len(proof) > 0 && !slices.ContainsFunc(proof, others) {
+		c.errors = true
+	}
 }
 
 // failed notes that a server did not answer. Of the last one that is lost nobody
@@ -255,6 +276,7 @@ func (h *health) failed(t target, err error, now time.Time) news {
 	defer h.mu.Unlock()
 	c := h.conditionLocked(t)
 	c.fails++
+	c.errors = c.errors && c.fails < lostAfter
 	c.err = err
 	c.due = now.Add(min(minPause<<min(c.fails-1, 10), maxPause))
 	if c.fails != lostAfter || h.allLostLocked() {
@@ -263,12 +285,26 @@ func (h *health) failed(t target, err error, now time.Time) news {
 	return news{event.ResolverUpstreamLost, []event.Field{event.F("UPSTREAM", t), event.Err(err)}}
 }
 
-// nobody notes that a question got no answer at all. That is news when every
-// server is lost, or when there is none to ask.
+// nobody notes that a question got no answer that can be used. That is news when
+// every server is lost or gives nothing but errors.
 func (h *health) nobody(err error) news {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.none || err == nil || !h.allLostLocked() {
+	if h.none || err == nil || len(h.known) == 0 || !h.allUselessLocked() {
+		return news{}
+	}
+	h.none = true
+	if !h.allLostLocked() {
+		return news{event.ResolverOnlyErrors, []event.Field{event.F("ERROR", strings.Replace(err.Error(), errAnswer.Error()+": ", "", 1))}}
+	}
+	return news{event.ResolverNamesLost, []event.Field{event.Err(fmt.Errorf("no DNS server answers; the last one tried: %w", err))}}
+}
+
+// noServer notes that there is none to ask.
+func (h *health) noServer(err error) news {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.none {
 		return news{}
 	}
 	h.none = true
@@ -352,7 +388,27 @@ func (h *health) sawCase(t target, kept, proved bool, now time.Time) news {
 }
 
 func (h *health) allLostLocked() bool {
-	return !slices.ContainsFunc(h.known, func(t target) bool { return h.of[t].fails < lostAfter })
+	return !slices.ContainsFunc(h.known, func(t target) bool { return !h.of[t].lost() })
+}
+
+// allUselessLocked reports whether every server is lost or gives nothing but errors.
+func (h *health) allUselessLocked() bool {
+	return !slices.ContainsFunc(h.known, func(t target) bool { return !h.of[t].lost() && !h.of[t].errors })
+}
+
+// lost reports whether a server has not answered the last questions. One that
+// answers with errors again and again is there.
+func (c *condition) lost() bool { return c.fails >= lostAfter && !c.errors }
+
+// suspicious reports whether no server has given a good answer to its last
+// questions, so that it may be them and not the names.
+func (h *health) suspicious() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.known) > 0 && !slices.ContainsFunc(h.known, func(t target) bool {
+		c := h.of[t]
+		return c.fails < lostAfter && c.useless < lostAfter
+	})
 }
 
 // lost returns how many servers are known and how many of them are lost.
@@ -360,16 +416,17 @@ func (h *health) lost() (known, lost int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, t := range h.known {
-		if h.of[t].fails >= lostAfter {
+		if h.of[t].lost() {
 			lost++
 		}
 	}
 	return len(h.known), lost
 }
 
-// allLost reports whether nobody has answered lately, or there is nobody to ask.
+// allLost reports whether nobody has answered well lately, or there is nobody to
+// ask.
 func (h *health) allLost() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.none || len(h.known) > 0 && h.allLostLocked()
+	return h.none || len(h.known) > 0 && h.allUselessLocked()
 }

@@ -39,6 +39,14 @@ func (s *Server) LookupNetIP(ctx context.Context, network, host string) ([]netip
 	return slices.Clone(f.addrs), nil
 }
 
+// Confirmed says how long ago the addresses of a name were last confirmed, when
+// those that LookupNetIP gives are old ones, because no upstream has confirmed them
+// since they ended (RFC 8767). It is not old when they still count, and when
+// nothing is remembered. It asks nobody.
+func (s *Server) Confirmed(host string) (ago time.Duration, old bool) {
+	return s.memory.confirmed(key(host), time.Now())
+}
+
 // NamesAt returns which allowed names had an address when it was last given out,
 // up to a week ago, in alphabetical order: for conversations that do not say
 // whom they want.

@@ -3,6 +3,7 @@ package resolver
 import (
 	"context"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,9 +15,13 @@ import (
 // answers.
 const probeEvery = 10 * time.Second
 
-// probe asks for a name now and then while every server is lost, until ctx is
-// done. Chargers ask seldom, some once a day: without this nobody would notice
-// that names are answered again.
+// maxProof bounds the names that prove that a server gives nothing but errors.
+const maxProof = 4
+
+// probe asks for a name now and then while every server is lost or gives nothing
+// but errors, until ctx is done. Chargers ask seldom, some once a day: without
+// this nobody would notice that names are answered again. When it may be the
+// servers or the names, it asks for several, to find out.
 func (s *Server) probe(ctx context.Context) {
 	tick := time.NewTicker(s.probeEvery)
 	defer tick.Stop()
@@ -25,8 +30,17 @@ func (s *Server) probe(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if name := probeName(s.list); name != "" && s.forward.health.allLost() {
-				s.probeFor(ctx, name)
+			names := probeNames(s.list)
+			switch h := &s.forward.health; {
+			case len(names) == 0:
+			case h.allLost():
+				s.probeFor(ctx, names[0])
+			case h.suspicious():
+				for _, name := range names {
+					if h.suspicious() {
+						s.probeFor(ctx, name)
+					}
+				}
 			}
 		}
 	}
@@ -46,16 +60,26 @@ func (s *Server) probeFor(ctx context.Context, name string) {
 	}
 }
 
-// probeName returns an allowed name that can be asked for: the hub's, which
-// every charger needs, else the first that is no pattern; "" when there is none.
-func probeName(list *policy.List) string {
+// probeNames returns allowed names that can be asked for, at most maxProof: first
+// the hub's, which every charger needs, then the others that are no pattern.
+func probeNames(list *policy.List) []string {
+	var names []string
 	if list.Holds(policy.Hub) {
-		return policy.Hub
+		names = append(names, policy.Hub)
 	}
 	for _, r := range list.Rules() {
-		if !strings.HasPrefix(r.Name, "*.") {
-			return r.Name
+		if len(names) < maxProof && !strings.HasPrefix(r.Name, "*.") && !policy.IsTime(r.Name) && !slices.Contains(names, r.Name) {
+			names = append(names, r.Name)
 		}
 	}
-	return ""
+	return names
+}
+
+// proof returns the keys of these names.
+func (s *Server) proof() []string {
+	names := probeNames(s.list)
+	for i, name := range names {
+		names[i] = key(name)
+	}
+	return names
 }

@@ -16,14 +16,15 @@ import (
 	"github.com/miekg/dns"
 )
 
-func TestProbeName(t *testing.T) {
+func TestProbeNames(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		rules []policy.Rule
 		want  string
 	}{
-		{"Zaptec's", policy.Zaptec(), policy.Hub},
+		{"Zaptec's", append(policy.Zaptec(), policy.Rule{Name: "ocpp.example.com", Ports: []uint16{443}, Reason: "x"}),
+			"zapcloud.azure-devices.net zapcloud-api.azurewebsites.net devices.zaptec.com api.zaptec.com"},
 		{"the site's own", []policy.Rule{{Name: "*.example.com", Ports: []uint16{443}, Reason: "x"}, {Name: "ocpp.example.com", Ports: []uint16{443}, Reason: "x"}}, "ocpp.example.com"},
 		{"a pattern alone", []policy.Rule{{Name: "*.example.com", Ports: []uint16{443}, Reason: "x"}}, ""},
 		{"nothing allowed", nil, ""},
@@ -32,7 +33,7 @@ func TestProbeName(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := probeName(list); got != tt.want {
+		if got := strings.Join(probeNames(list), " "); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}

@@ -182,7 +182,7 @@ func (f *forwarder) follow(ctx context.Context, t target, name string, began tim
 	noted := make(chan struct{})
 	alarm := time.AfterFunc(time.Until(began.Add(t.patience())), func() {
 		defer close(noted)
-		f.learn(t, report{err: about(t, name, errSilent)})
+		f.learn(t, name, report{err: about(t, name, errSilent)})
 		silent()
 	})
 	r := try(ctx, t, l)
@@ -191,7 +191,7 @@ func (f *forwarder) follow(ctx context.Context, t target, name string, began tim
 	}
 	switch {
 	case errors.Is(r.err, errAnswer) || !isTimeout(r.err):
-		f.learn(t, r)
+		f.learn(t, name, r)
 	case errors.Is(r.err, context.DeadlineExceeded): // which nobody understands
 		r.err = about(t, name, errSilent)
 	}

@@ -70,6 +70,7 @@ func New(cfg Config, list *policy.List, book *charger.Book, log *event.Log) *Ser
 		limit: limit.New(cfg.Rate, 3*cfg.Rate), scold: limit.New(1, 1), cookies: newCookies(time.Now()), lately: newLately(),
 		waiting: newShare(maxQuestions, maxEach), probeEvery: probeEvery, settleFor: settleFor}
 	s.forward = newForwarder(cfg, s.asksUs, log, &s.count)
+	s.forward.proof = s.proof
 	s.memory = newMemory(s.askSafely)
 	return s
 }

@@ -181,6 +181,12 @@ func TestStaleAnswersSaySo(t *testing.T) {
 	g.memory.mu.Lock()
 	g.memory.kept.put(hub, &entry{good: &kept{answer: old, since: time.Now().Add(-48 * time.Hour)}})
 	g.memory.mu.Unlock()
+	if ago, old := g.Confirmed(policy.Hub); !old || ago < 48*time.Hour {
+		t.Errorf("confirmed %v ago, old %v", ago, old)
+	}
+	if ago, old := g.Confirmed("api.zaptec.com"); old {
+		t.Errorf("of what was never asked: confirmed %v ago", ago)
+	}
 	m := g.ask(t, "udp", hub, dns.TypeA, edns(1232))
 	if diff := cmp.Diff([]string{hub + " 30 IN A 192.0.2.1"}, texts(m.Answer)); diff != "" {
 		t.Errorf("answer (-want +got):\n%s", diff)

@@ -510,6 +510,10 @@ func TestANameRefusedRightAfterTheAPIIsShouted(t *testing.T) {
 		if got := s.book.All(time.Now())[0]; got.Firmware != "firmware.example" || !strings.Contains(got.Refused, "firmware may come") {
 			t.Errorf("its page says %q", got.Refused)
 		}
+		kind(other, "api.zaptec.com.")
+		if got := kind(other, "firmware.example."); got != "resolver-name-refused" {
+			t.Errorf("the same name, asked for by another device: %q", got)
+		}
 		if err := s.list.Replace(append(policy.Zaptec(), policy.Rule{Name: "firmware.example", Ports: []uint16{443}, Reason: "it has moved"})); err != nil {
 			t.Fatal(err)
 		}

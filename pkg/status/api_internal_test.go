@@ -107,10 +107,10 @@ func TestStatus(t *testing.T) {
 	eight := charger.Charger{MAC: mac8, Name: "P1-08", Network: "P1"}
 	want := Status{
 		Site: "Kungsgatan 12", Version: "1.2.3",
-		Attention: []string{"The uplink eth0 is down: no cable.", "Names cannot be asked for: no answer.", "1 charger does not talk with the cloud."},
+		Attention: []string{"The uplink eth0 is down: no cable.", "Names are not answered: no answer.", "1 charger does not talk with the cloud."},
 		Troubles: []Trouble{
 			{About: AboutLink, Text: "The uplink eth0 is down: no cable.", Do: "Plug it in."},
-			{About: AboutNames, Text: "Names cannot be asked for: no answer.", Do: "Mend the uplink first; this follows from it."},
+			{About: AboutNames, Text: "Names are not answered: no answer.", Do: "Mend the uplink first; this follows from it."},
 			{About: AboutChargers, Text: "1 charger does not talk with the cloud."},
 		},
 		Link: &Link{Interface: "eth0", Known: true, Missing: "no cable", Do: "Plug it in."},

@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,32 +28,90 @@ func checkLink(l Link) finding {
 	return pass("%s has a link, the address %s and a default route", l.Interface, l.Address)
 }
 
+const (
+	noServerAdvice = "Has the uplink an address, and does cat /etc/resolv.conf show the router's? If not, or if it shows only this box: write the router's address as upstreams under [dns], then: sudo systemctl restart chargegate-prepare."
+	silentAdvice   = "Does the router answer, and does the site's firewall let DNS out (UDP and TCP port 53)? Another server can be written as upstreams under [dns], then: sudo systemctl restart chargegate-prepare."
+	restAdvice     = "Names are still answered, by the others."
+	unaskedAdvice  = "Nothing was asked of it yet. Allow a name, so that it can be asked for one, and run chargegate doctor again."
+)
+
+// checkUplink says of the DNS servers what came of the last questions, or of one
+// that was put to each.
 func checkUplink(u Uplink) finding {
+	bad := u.Lost + u.Errors
 	switch {
 	case u.Servers == 0:
-		return fail("Does the uplink have an address and a DNS server? Run: resolvectl status, or write upstreams under [dns].", "there is no DNS server to ask")
+		return fail(noServerAdvice, "there is no DNS server to ask%s", after(": ", u.Problem))
 	case !u.OK():
-		found := "the only DNS server does not answer"
-		if u.Servers > 1 {
-			found = fmt.Sprintf("none of %d DNS servers answers", u.Servers)
-		}
-		if u.Problem != "" && !strings.HasSuffix(u.Problem, "DNS servers do not answer") { // that says the same
-			found += ": " + u.Problem
-		}
-		return fail("Does the router answer, and does the site's firewall let DNS out (UDP and TCP port 53)? Run: resolvectl status. Another server can be written as upstreams under [dns].", "%s", found)
-	case u.Lost > 0:
-		return warn("Names are still answered. If it lasts, remove the dead server where the uplink gets its settings.", "%d of %d DNS servers do not answer%s", u.Lost, u.Servers, eachServer(u.Each))
+		return fail(mend(u.Each, silentAdvice), "%s%s", allTroubled(u), eachServer(u.Each))
+	case bad > 0:
+		return warn(restAdvice+after(" ", mend(u.Each, silentAdvice)), "%d of %d DNS servers %s%s", bad, u.Servers, troubled(u), eachServer(u.Each))
+	case slices.ContainsFunc(u.Each, DNSServer.untested):
+		return warn(unaskedAdvice, "%s%s", plural(u.Servers, "server is there", "servers are there"), eachServer(u.Each))
 	}
 	return pass("%s, and none fails%s", plural(u.Servers, "server is asked", "servers are asked"), eachServer(u.Each))
 }
+
+// allTroubled says of servers none of which is of use what they do.
+func allTroubled(u Uplink) string {
+	switch {
+	case u.Servers == 1:
+		return "the only DNS server " + strings.Replace(troubled(u), "only with", "with", 1)
+	case u.Errors == 0:
+		return fmt.Sprintf("none of %d DNS servers answers", u.Servers)
+	}
+	return fmt.Sprintf("none of %d DNS servers gives an answer that can be used", u.Servers)
+}
+
+// troubled says what those do that fail.
+func troubled(u Uplink) string {
+	one := u.Lost+u.Errors == 1
+	switch {
+	case u.Lost == 0 && one:
+		return "answers only with errors"
+	case u.Lost == 0:
+		return "answer only with errors"
+	case u.Errors > 0:
+		return "do not answer, or only with errors"
+	case one:
+		return "does not answer"
+	}
+	return "do not answer"
+}
+
+// mend is what to do about the servers that fail, each advice once.
+func mend(servers []DNSServer, otherwise string) string {
+	var all []string
+	for _, s := range servers {
+		if s.Do != "" && !slices.Contains(all, s.Do) {
+			all = append(all, s.Do)
+		}
+	}
+	return orElse(strings.Join(all, " "), otherwise)
+}
+
+// after is a text with something before it, if there is one.
+func after(before, text string) string {
+	if text == "" {
+		return ""
+	}
+	return before + text
+}
+
+// untested reports whether a server has never answered and is not known to fail.
+func (s DNSServer) untested() bool { return !s.Lost && !s.Errors && s.Latency == 0 }
 
 // eachServer says of each DNS server how quickly it answers, or why not.
 func eachServer(servers []DNSServer) string {
 	words := make([]string, len(servers))
 	for i, s := range servers {
 		switch usual := s.Latency.Duration(); {
-		case s.Lost:
+		case s.Lost && (s.Problem == "" || s.Problem == "no answer"):
 			words[i] = s.Name + " is silent"
+		case s.Lost:
+			words[i] = s.Name + " fails (" + strings.TrimPrefix(plainText(s.Problem), "read: ") + ")"
+		case s.Errors:
+			words[i] = s.Name + " says " + orElse(plainText(s.Problem), "nothing of use")
 		case usual == 0 && s.Problem == "":
 			words[i] = s.Name + " was not asked yet"
 		case usual == 0:

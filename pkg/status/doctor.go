@@ -146,8 +146,13 @@ func (s *Server) outwards(ctx context.Context, emit func(Check)) []Check {
 	names, ways := s.ways(st.Rules, st.Clock == nil || st.Clock.Synchronised)
 	var resolved []Check
 	if cut == "" {
-		resolved = s.examineAll(ctx, names, nil)
+		var each []DNSServer
+		asking := examination{"dns servers", func(ctx context.Context) finding { each = s.askEach(ctx); return finding{} }}
+		resolved = s.examineAll(ctx, append([]examination{asking}, names...), nil)[1:]
 		st = s.status(time.Now())
+		if st.Uplink != nil && len(each) > 0 {
+			st.Uplink = new(st.Uplink.asked(each))
+		}
 	}
 	if u := st.Uplink; u != nil && (cut == "" || !u.OK()) { // of silence nothing can be told while the uplink is down
 		look(known("dns servers", checkUplink(*u)))
@@ -159,7 +164,7 @@ func (s *Server) outwards(ctx context.Context, emit func(Check)) []Check {
 	case cut != "":
 		tell(untried("names", names, cut)...)
 	case st.Uplink != nil && !st.Uplink.OK():
-		cut = "no DNS server answers"
+		cut = "no DNS server gives an answer"
 		tell(folded(resolved)...)
 	default:
 		tell(resolved...)
@@ -170,6 +175,29 @@ func (s *Server) outwards(ctx context.Context, emit func(Check)) []Check {
 	}
 	look(ways...)
 	return checks
+}
+
+// askEach puts one question to every DNS server, if main can.
+func (s *Server) askEach(ctx context.Context) []DNSServer {
+	if s.src.AskEach == nil {
+		return nil
+	}
+	return s.src.AskEach(ctx)
+}
+
+// asked is what each server made of one question, instead of what was known
+// before.
+func (u Uplink) asked(each []DNSServer) Uplink {
+	u = Uplink{Servers: len(each), Each: each}
+	for _, s := range each {
+		switch {
+		case s.Lost:
+			u.Lost++
+		case s.Errors:
+			u.Errors++
+		}
+	}
+	return u
 }
 
 // untried is one line instead of many that would all say the same.

@@ -51,7 +51,13 @@ func (s *Server) checkName(ctx context.Context, name string) finding {
 		err = errors.New("it has no IPv4 address")
 	}
 	if err != nil {
-		return fail("Is the uplink up, and may this box ask its DNS servers? Chargers can only be let out to names that resolve.", "it cannot be resolved: %s", whyUnresolved(err))
+		return fail("See the check of the DNS servers. Chargers can only be let out to names that resolve.", "it cannot be resolved: %s", whyUnresolved(err))
+	}
+	if s.src.Confirmed != nil {
+		if ago, old := s.src.Confirmed(name); old {
+			return warn("Chargers get this for up to three days. See the check of the DNS servers.",
+				"%s, from memory, confirmed %s ago", listed(texts(addrs)), event.Duration(ago))
+		}
 	}
 	return pass("%s", listed(texts(addrs)))
 }

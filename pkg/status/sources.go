@@ -14,7 +14,7 @@ import (
 
 // Sources is what the noticeboard shows. Every func is called when somebody
 // asks, must be safe for concurrent use, and must not wait for anything but a
-// lock, except TimeSources, LookupNetIP and Dial. A func that is nil leaves its part out,
+// lock, except TimeSources, AskEach, LookupNetIP and Dial. A func that is nil leaves its part out,
 // or has the default that is named.
 type Sources struct {
 	Site    string
@@ -43,9 +43,16 @@ type Sources struct {
 	Link func() Link
 	// Uplink says whether names can be asked for.
 	Uplink func() Uplink
+	// AskEach puts one question to every DNS server, for doctor, and says what each
+	// made of it; none: nothing can be asked. It may wait for three seconds.
+	AskEach func(ctx context.Context) []DNSServer
 
 	// LookupNetIP is how doctor resolves an allowed name: as egress does.
 	LookupNetIP func(ctx context.Context, network, host string) ([]netip.Addr, error)
+	// Confirmed says how long ago the addresses that LookupNetIP gives were last
+	// confirmed, when they are old ones that no DNS server has confirmed since they
+	// ended.
+	Confirmed func(host string) (ago time.Duration, old bool)
 	// Dial is how doctor reaches an allowed name; nil: a plain net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
@@ -178,6 +185,7 @@ func (l Link) Down() bool { return l.Known && !l.Up }
 type Uplink struct {
 	Servers int    `json:"servers"`           // DNS servers that are asked
 	Lost    int    `json:"lost"`              // of these, how many do not answer
+	Errors  int    `json:"errors,omitempty"`  // and how many answer, but with nothing but errors
 	Problem string `json:"problem,omitempty"` // in words, when something is wrong
 	// Each is every server by itself, in the order of the configuration.
 	Each []DNSServer `json:"each,omitempty"`
@@ -187,9 +195,11 @@ type Uplink struct {
 type DNSServer struct {
 	Name    string  `json:"name"`              // as the configuration writes it
 	Lost    bool    `json:"lost"`              // it has not answered the last questions
+	Errors  bool    `json:"errors,omitempty"`  // it answers, but with nothing but errors
 	Latency Seconds `json:"latency"`           // how long its answers usually take; 0: it has not answered yet
 	Problem string  `json:"problem,omitempty"` // what went wrong last, in words; empty after a good answer
+	Do      string  `json:"do,omitempty"`      // what to do about it
 }
 
 // OK reports whether names can be asked for.
-func (u Uplink) OK() bool { return u.Servers > u.Lost }
+func (u Uplink) OK() bool { return u.Servers > u.Lost+u.Errors }

@@ -38,7 +38,7 @@ func troubles(st Status) []Trouble {
 		say(AboutClock, do, "This box does not know the time, so chargers get none: %s.", orElse(c.Reason, "its clock is not synchronised"))
 	}
 	if u := st.Uplink; u != nil && !u.OK() {
-		say(AboutNames, first(checkUplink(*u).do), "Names cannot be asked for: %s.", orElse(u.Problem, "no DNS server answers"))
+		say(AboutNames, first(checkUplink(*u).do), "Names are not answered: %s.", orElse(u.Problem, "no DNS server answers"))
 	}
 	for _, n := range st.Networks {
 		about := AboutNetwork + n.Name

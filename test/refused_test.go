@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,14 +36,21 @@ func refusedToCharger(t *testing.T) {
 		}
 	}
 	for id, text := range map[string]string{
-		"egress-name-refused":            sim.Elsewhere,
-		"egress-port-refused":            sim.API + " on port 8883",
-		"egress-nameless-refused":        sim.ElsewhereIP,
-		"resolver-firmware-name-refused": sim.Elsewhere, // it has just asked for the API (F-7)
-		"denied-direct":                  "proxy",
+		"egress-name-refused":     sim.Elsewhere,
+		"egress-port-refused":     sim.API + " on port 8883",
+		"egress-nameless-refused": sim.ElsewhereIP,
+		"denied-direct":           "proxy",
 	} {
 		said(t, rogue, id, text)
 	}
+	// It has just asked for the API (F-7), which is pointed out for the first charger
+	// that asks for such a name.
+	eventually(t, 3*time.Second, "the name that "+rogue+" asked for is said to be refused", func() (bool, string) {
+		return slices.ContainsFunc(garage.Gateway.Events(), func(e sim.Event) bool {
+			return e.Charger == rogue && strings.Contains(e.Message, sim.Elsewhere) &&
+				(e.ID == "resolver-name-refused" || e.ID == "resolver-firmware-name-refused")
+		}), ""
+	})
 	for _, text := range []string{"TCP port 8080 of " + sim.APIAddr, "UDP port 443 of " + sim.ElsewhereIP, "ping to " + sim.ElsewhereIP, "TCP port 22"} {
 		said(t, rogue, "denied-refused", text)
 	}

@@ -11,7 +11,7 @@ var (
 	ResolverDatesUnchecked = &Kind{
 		ID: "resolver-dates-unchecked", Level: Info,
 		Text:    "the clock is not set yet, so the dates in the certificate of {UPSTREAM} were not checked; its name and who signed it were",
-		Explain: "A box without a clock of its own does not know after its start what day it is, and needs names to find out (F-12). Until then a certificate that has ended, or begins later, is accepted from a DNS server over TLS, if everything else about it is right. Such conversations end when the clock is set.",
+		Explain: "A box without a clock of its own does not know after its start what day it is, and needs names to find out (F-12). Until then a certificate that has ended, or begins later, is accepted from a DNS server over TLS, if everything else about it is right. Such conversations end when the clock is set. From then on the dates count, also if the time server is lost.",
 	}
 )
 
@@ -29,28 +29,33 @@ var (
 		Text:    "the DNS server {UPSTREAM} does not answer: {ERROR}",
 		Explain: "A DNS server of the uplink failed several times in a row. Another one answers in its place.",
 		Advice:  "If it lasts an hour, ask whoever runs the server, or take it out of [dns] upstreams, then: sudo systemctl restart chargegate-prepare.",
+		Every:   10 * minute, Per: []string{"UPSTREAM"},
 	}
 	ResolverUpstreamRestored = &Kind{
 		ID: "resolver-upstream-restored", Level: Info,
 		Text:    "the DNS server {UPSTREAM} answers again",
 		Explain: "A DNS server that had been lost answered a question.",
+		Every:   10 * minute, Per: []string{"UPSTREAM"},
 	}
 	ResolverNamesLost = &Kind{
 		ID: "resolver-names-lost", Level: Error,
 		Text:    "names cannot be asked for: {ERROR}",
 		Explain: "No DNS server of the uplink can be reached, or none is named. Chargers get the addresses that are still remembered, for up to three days; names that were never asked cannot be resolved.",
 		Advice:  "Check the uplink: its cable, its router, and whom this box asks (cat /etc/resolv.conf). If that is nobody, or this box itself, write the router's address as upstreams under [dns], then: sudo systemctl restart chargegate-prepare. Nothing has to be done at the chargers. The command chargegate doctor asks every server.",
+		Every:   10 * minute,
 	}
 	ResolverOnlyErrors = &Kind{
 		ID: "resolver-only-errors", Level: Error,
 		Text:    "every DNS server answers with errors, lastly: {ERROR}",
 		Explain: "The DNS servers of the uplink answer, but to whatever they are asked with an error (SERVFAIL, REFUSED) or with nothing that can be used. A router does that while its own way to the Internet is down. Chargers get the addresses that are still remembered, for up to three days.",
 		Advice:  "Restart the router, or write another server as upstreams under [dns], then: sudo systemctl restart chargegate-prepare. The command chargegate doctor asks every server.",
+		Every:   10 * minute,
 	}
 	ResolverNamesRestored = &Kind{
 		ID: "resolver-names-restored", Level: Info,
 		Text:    "names can be resolved again, {UPSTREAM} answers",
 		Explain: "After a time without any that did, a DNS server of the uplink gave an answer that can be used.",
+		Every:   10 * minute,
 	}
 	ResolverUpstreamIsUs = &Kind{
 		ID: "resolver-upstream-is-us", Level: Warning,

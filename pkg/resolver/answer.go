@@ -184,10 +184,14 @@ func (f found) write(m *dns.Msg, name, asked string) {
 	case len(f.addrs) > 0:
 	case f.soa != nil:
 		soa := dns.Copy(f.soa)
-		soa.Header().Ttl = f.left(min(soa.Header().Ttl, f.soa.Minttl, uint32(maxNegative/time.Second)))
+		soa.Header().Ttl = f.left(f.absent())
 		m.Ns = []dns.RR{soa}
 	}
 }
+
+// absent is the TTL of the SOA of an answer that there is nothing: as long as the
+// answer is kept.
+func (a *answer) absent() uint32 { return uint32(a.ttl / time.Second) }
 
 // left is what remains of a record's TTL, in whole seconds upwards: at least what
 // remains of the answer's, at most the ceiling.

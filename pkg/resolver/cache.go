@@ -13,6 +13,9 @@ const (
 	// (RFC 2308, 5 leaves it to us): a name that is missing by mistake is looked
 	// for by a technician who has just put it right.
 	maxNegative = 30 * time.Minute
+	// maxMissing is that for a name of the list that had an address: it is more
+	// likely that somebody is wrong or lies than that the hub is gone.
+	maxMissing = time.Minute
 	// staleFor is how long after its end an answer may still be given when no
 	// upstream answers (RFC 8767): a long weekend without an uplink.
 	staleFor = 72 * time.Hour
@@ -26,6 +29,7 @@ const (
 // that can still be used.
 type entry struct {
 	good     *kept // nil: there is none
+	last     *kept // the last one with addresses; nil: none is known
 	failure  error
 	failedAt time.Time
 
@@ -35,6 +39,7 @@ type entry struct {
 	// row nothing came of it that can be kept. Zero: not since the start.
 	tried time.Time
 	vain  int
+	alone bool // the last try met silence, though others had been answered since the one before
 	// lead is how long before its end the good answer is refreshed.
 	lead time.Duration
 }
@@ -129,7 +134,13 @@ func (e *entry) after(a answer, err error, now time.Time) *entry {
 	case err != nil:
 		next.failure, next.failedAt = err, now
 	case a.ttl > 0:
+		if len(a.addrs) == 0 && next.exact && next.last != nil {
+			a.ttl = min(a.ttl, maxMissing)
+		}
 		next.good = &kept{answer: a, since: now}
+		if len(a.addrs) > 0 {
+			next.last = next.good
+		}
 		next.failure, next.vain, next.lead = nil, 0, lead(a.ttl)
 	default:
 		next.failure = nil

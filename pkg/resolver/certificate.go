@@ -13,9 +13,19 @@ import (
 	"chargegate/pkg/event"
 )
 
+// maxDrift is how far a clock that was set once may be off by itself: years of the
+// worst oscillator. What is more, somebody has set.
+const maxDrift = 24 * time.Hour
+
 // certificates decides what the certificate of a server must be like. While this
 // box does not know the time, its dates prove nothing: refusing them would keep
 // the names away by which the time is found (F-12). Everything else is checked.
+//
+// A box that has known the time since the daemon's start knows the day from then
+// on, whatever becomes of its synchronisation: otherwise whoever keeps NTP away
+// for long enough could use a certificate that ended years ago. Only a clock that
+// was moved by more than maxDrift since then is not believed until it is
+// synchronised again.
 type certificates struct {
 	synchronised func() bool
 	log          *event.Log
@@ -23,6 +33,22 @@ type certificates struct {
 	// sessions are those that began with a full check. Others are not resumed.
 	sessions tls.ClientSessionCache
 	said     atomic.Bool // in this time without a clock
+	set      atomic.Pointer[moment]
+}
+
+// A moment is the same one on two clocks.
+type moment struct {
+	wall, steady time.Time // as it can be set; as it cannot
+}
+
+// momentOf takes a reading of time.Now apart.
+func momentOf(now time.Time) *moment { return &moment{wall: now.Round(0), steady: now} }
+
+// isSound reports whether the clock that can be set went on as the steady one did
+// since a moment.
+func (m *moment) isSound(now time.Time) bool {
+	drift := now.Round(0).Sub(m.wall) - now.Sub(m.steady)
+	return drift.Abs() < maxDrift
 }
 
 func newCertificates(synchronised func() bool, log *event.Log) *certificates {
@@ -55,11 +81,15 @@ func (c *certificates) config(t target) (conf *tls.Config, undated bool) {
 
 // outdated reports whether a conversation has to end because the clock has been
 // set since it began.
-func (c *certificates) outdated(undated bool) bool { return c.isSet() && undated }
+func (c *certificates) outdated(undated bool) bool { return undated && c.isSet() }
 
-// isSet reports whether this box knows the time, and ends the time without a clock.
+// isSet reports whether this box knows what day it is, and ends the time without a
+// clock.
 func (c *certificates) isSet() bool {
-	if !c.synchronised() {
+	now := time.Now()
+	if c.synchronised() {
+		c.set.Store(momentOf(now))
+	} else if was := c.set.Load(); was == nil || !was.isSound(now) {
 		return false
 	}
 	if c.said.Load() {

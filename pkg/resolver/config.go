@@ -34,7 +34,7 @@ type Config struct {
 	// File is where the last good answers of allowed names are kept, for a garage
 	// that has power before its uplink; empty: nowhere.
 	File string
-	// Synchronised says whether this box knows the time. While it does not, the
+	// Synchronised says whether this box knows the time. Until it has once, the
 	// dates of certificates prove nothing (F-12). Nil: it always does.
 	Synchronised func() bool
 }

@@ -120,6 +120,26 @@ func readQuestion(in, buf []byte) (q question, ok bool) {
 // question.
 type readies [forms]atomic.Pointer[ready]
 
+// readyOthers is how many forms of one answer may be ready for a name that the list
+// holds by a pattern only: without EDNS and with it. A stranger who asks for
+// maxNames such names in every form fills no more than that many times twice 2 kB,
+// 4 MB; the other forms go the ordinary way.
+const readyOthers = 2
+
+// mayHold reports whether a form may be made ready.
+func (rs *readies) mayHold(f form, exact bool) bool {
+	if exact || rs[f].Load() != nil {
+		return true
+	}
+	n := 0
+	for i := range rs {
+		if rs[i].Load() != nil {
+			n++
+		}
+	}
+	return n < readyOthers
+}
+
 // A ready is an answer as bytes, but for the id and the question. It is never
 // changed, and is good as long as the list is the one that allowed the name.
 type ready struct {
@@ -244,7 +264,7 @@ func (s *Server) respondReady(ctx context.Context, in []byte, from netip.Addr) [
 	out := s.respondSpelled(ctx, in, from, overUDP)
 	after := time.Now()
 	// What was remembered before and is still so afterwards is what answered.
-	if again, _ := s.memory.peek(string(q.name), after); again == k {
+	if again, _ := s.memory.peek(string(q.name), after); again == k && k.ready.mayHold(q.form, s.memory.isExact(string(q.name))) {
 		if r := k.newReady(q, in, out, before, after); r != nil {
 			r.rules = rules
 			k.ready[q.form].Store(r)
@@ -272,7 +292,7 @@ func (k *kept) newReady(q question, in, out []byte, before, after time.Time) *re
 	answers, authorities, extras := len(want), 0, 0
 	if len(k.addrs) == 0 && k.soa != nil {
 		authorities = 1
-		want = append(want, record{dns.TypeSOA, min(k.soa.Hdr.Ttl, k.soa.Minttl)})
+		want = append(want, record{dns.TypeSOA, k.absent()})
 	}
 	if q.form&withOPT != 0 {
 		extras = 1

@@ -48,6 +48,11 @@ func library(t testing.TB) *Server {
 	list := zaptecAnd(t, policy.Rule{Name: "*.library.example", Ports: []uint16{443}, Reason: "test"})
 	s := New(Config{Gateways: []netip.Prefix{netip.MustParsePrefix("10.83.0.1/24")}}, list,
 		charger.NewBook(nil, nil), event.New(event.Options{Keep: 10}))
+	exact := map[string]bool{}
+	for name := range books { // as if the list held each itself, so that every form is made ready
+		exact[name+".library.example."] = true
+	}
+	s.memory.follow(exact)
 	own := usable([]netip.Prefix{netip.MustParsePrefix("10.83.0.1/24")})
 	s.memory.ask = func(_ context.Context, name string) (answer, error) {
 		book, ok := books[strings.TrimSuffix(name, ".library.example.")]

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"chargegate/pkg/event"
@@ -70,10 +71,11 @@ type forwarder struct {
 	count     *counters
 	// proof returns the names that a server must all have failed for to be told as
 	// one that gives nothing but errors.
-	proof  func() []string
-	health health
-	ports  ports
-	dot    *dot
+	proof   func() []string
+	proving atomic.Bool // nobody answers, and these names are being asked for
+	health  health
+	ports   ports
+	dot     *dot
 
 	mu     sync.Mutex
 	looked time.Time // when the list of servers was made
@@ -166,8 +168,11 @@ func (f *forwarder) ask(ctx context.Context, name string) (a answer, err error) 
 		return first.answer, nil
 	}
 	a, err = f.race(ctx, name, order, first, func(ctx context.Context, t target, l *letter) report { return f.try(ctx, t, name, l) })
-	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
-		f.say(f.health.nobody(err))
+	switch {
+	case err == nil && a.ttl == 0: // the best that anybody had to say
+		f.missed(errUnproven)
+	case err != nil && !errors.Is(ctx.Err(), context.Canceled):
+		f.missed(err)
 	}
 	return a, err
 }
@@ -261,6 +266,10 @@ func (f *forwarder) understand(name string, q query, in []byte) (answer, error) 
 	return f.weigh(name, m)
 }
 
+// errUnproven comes with an answer that says that there is nothing, without the
+// proof that RFC 2308 wants. It is the answer if no other server has a better one.
+var errUnproven = fmt.Errorf("%w: it says that there is nothing, and does not prove it", errAnswer)
+
 // weigh reduces what a server said to what answers the question. A server that
 // has nothing to say of the name speaks for itself and not for the name: that is
 // no answer.
@@ -268,7 +277,11 @@ func (f *forwarder) weigh(name string, m *dns.Msg) (answer, error) {
 	if isLame(m) {
 		return answer{}, fmt.Errorf("%w: it knows nothing of the name and asks nobody else", errAnswer)
 	}
-	return reduce(name, m, f.usable)
+	a, err := reduce(name, m, f.usable)
+	if err == nil && a.ttl == 0 {
+		err = errUnproven
+	}
+	return a, err
 }
 
 // learn takes the end of a try into account.
@@ -284,7 +297,63 @@ func (f *forwarder) learn(t target, name string, r report) {
 		f.health.knewNoBetter(t, name, f.proof(), r.err, now)
 	default:
 		f.count.upstream(r.err, 0)
-		f.say(f.health.failed(t, r.err, now))
+		f.lost(t, f.health.failed(t, r.err, now))
+	}
+}
+
+// missed notes that a question got no answer that can be used.
+func (f *forwarder) missed(err error) {
+	if !f.health.allSilent() {
+		f.say(f.health.nobody(err))
+		return
+	}
+	if f.proving.CompareAndSwap(false, true) {
+		f.unlessProved(func(ctx context.Context, name string) error {
+			_, err := f.ask(ctx, name)
+			return err
+		}, func() { f.say(f.health.nobody(err)) }, func() { f.proving.Store(false) })
+	}
+}
+
+// lost says that a server is lost, if that is the news.
+func (f *forwarder) lost(t target, n news) {
+	if n.kind == nil {
+		return
+	}
+	f.unlessProved(func(ctx context.Context, name string) error {
+		try := func(ctx context.Context, t target, l *letter) report { return f.try(ctx, t, name, l) }
+		return f.follow(ctx, t, name, time.Now(), nil, try, func() {}).err
+	}, func() { f.say(f.health.tell(t, n)) }, func() {})
+}
+
+// unlessProved asks for the names that prove a server, says something unless one of
+// them is answered, and then is done. What looks like a silent server may be a zone
+// whose own servers are silent: two of Zaptec's names are in one zone, and the hub
+// is in another.
+func (f *forwarder) unlessProved(ask func(ctx context.Context, name string) error, say, done func()) {
+	names := f.proof()
+	if len(names) == 0 || !f.spawn(func(life context.Context) {
+		defer done()
+		ctx, cancel := context.WithTimeout(life, budget)
+		defer cancel()
+		var proved atomic.Bool
+		var all sync.WaitGroup
+		for _, name := range names {
+			all.Go(func() {
+				defer f.survive(nil)
+				if ask(ctx, name) == nil {
+					proved.Store(true)
+					cancel()
+				}
+			})
+		}
+		all.Wait()
+		if !proved.Load() {
+			say()
+		}
+	}) {
+		say()
+		done()
 	}
 }
 
@@ -376,7 +445,7 @@ func (s *Server) askUpstream(ctx context.Context, name string) (answer, error) {
 	a, err := s.forward.ask(ctx, name)
 	switch {
 	case err == nil:
-		s.given.note(name, a.addrs, time.Now())
+		s.given.note(name, s.memory.isExact(name), a.addrs, time.Now())
 	case errors.Is(err, errAnswer) && !s.forward.health.suspicious(): // servers that do not answer, or only with errors, have events of their own
 		s.log.Say(event.ResolverNameFailed, event.F("NAME", plain(name)), event.Err(err))
 	}

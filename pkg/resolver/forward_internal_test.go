@@ -254,7 +254,9 @@ func TestLostAndRestoredAreSaidOnce(t *testing.T) {
 		for range times {
 			h.order([]target{a, b}, now)
 			for _, x := range ts {
-				say(h.failed(x, errDown, now))
+				if n := h.failed(x, errDown, now); n.kind != nil {
+					say(h.tell(x, n))
+				}
 			}
 		}
 		if len(ts) == 2 {
@@ -269,8 +271,10 @@ func TestLostAndRestoredAreSaidOnce(t *testing.T) {
 	fail(2*lostAfter, a, b)
 	say(h.answered(a, time.Millisecond, now))
 	say(h.answered(a, time.Millisecond, now))
+	say(h.answered(b, time.Millisecond, now)) // of which it was not said that it is lost
+	fail(lostAfter, b)
 	say(h.answered(b, time.Millisecond, now))
-	want := []string{"resolver-upstream-lost", "resolver-names-lost", "resolver-names-restored", "resolver-upstream-restored"}
+	want := []string{"resolver-upstream-lost", "resolver-names-lost", "resolver-names-restored", "resolver-upstream-lost", "resolver-upstream-restored"}
 	if diff := cmp.Diff(want, said); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}

@@ -17,11 +17,12 @@ const (
 	givenFor = 7 * 24 * time.Hour
 )
 
-// A given remembers which names had which address. It is safe for concurrent
-// use.
+// A given remembers which names had which address. The exact names of the list have
+// room of their own: whoever owns a name that a pattern holds can give it any
+// address, and as many as he likes. It is safe for concurrent use.
 type given struct {
-	mu    sync.Mutex
-	names *lru[netip.Addr, []gift]
+	mu            sync.Mutex
+	exact, others *lru[netip.Addr, []gift]
 }
 
 type gift struct {
@@ -29,15 +30,22 @@ type gift struct {
 	last time.Time
 }
 
-func newGiven() *given { return &given{names: newLRU[netip.Addr, []gift](maxGiven)} }
+func newGiven() *given {
+	return &given{exact: newLRU[netip.Addr, []gift](maxGiven), others: newLRU[netip.Addr, []gift](maxGiven)}
+}
 
-// note remembers that the name, a key, has these addresses now.
-func (g *given) note(name string, addrs []netip.Addr, now time.Time) {
+// note remembers that the name, a key, has these addresses now. exact means that the
+// list holds the name itself.
+func (g *given) note(name string, exact bool, addrs []netip.Addr, now time.Time) {
 	name = plain(name)
+	names := g.others
+	if exact {
+		names = g.exact
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, addr := range addrs {
-		gifts, _ := g.names.get(addr)
+		gifts, _ := names.get(addr)
 		i := slices.IndexFunc(gifts, func(x gift) bool { return x.name == name })
 		switch {
 		case i >= 0:
@@ -48,7 +56,7 @@ func (g *given) note(name string, addrs []netip.Addr, now time.Time) {
 			oldest := slices.MinFunc(gifts, func(a, b gift) int { return a.last.Compare(b.last) })
 			gifts[slices.Index(gifts, oldest)] = gift{name, now}
 		}
-		g.names.put(addr, gifts)
+		names.put(addr, gifts)
 	}
 }
 
@@ -56,13 +64,15 @@ func (g *given) note(name string, addrs []netip.Addr, now time.Time) {
 func (g *given) at(addr netip.Addr, now time.Time) []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	gifts, _ := g.names.get(addr)
 	var names []string
-	for _, x := range gifts {
-		if now.Sub(x.last) < givenFor {
-			names = append(names, x.name)
+	for _, l := range []*lru[netip.Addr, []gift]{g.exact, g.others} {
+		gifts, _ := l.get(addr)
+		for _, x := range gifts {
+			if now.Sub(x.last) < givenFor {
+				names = append(names, x.name)
+			}
 		}
 	}
 	slices.Sort(names)
-	return names
+	return slices.Compact(names) // one may have moved from a pattern to a name
 }

@@ -189,14 +189,18 @@ func (s *Server) answerLookup(ctx context.Context, m *dns.Msg, q dns.Question, f
 	name := key(q.Name)
 	var f found
 	if m.RecursionDesired {
-		if !s.waiting.enter(from) {
-			s.count.dropped.Add(1)
-			s.log.Say(event.ResolverOverload, event.F("LIMIT", maxQuestions))
-			return nil
-		}
-		defer s.waiting.leave(from)
+		var known bool
 		var err error
-		if f, err = s.memory.findPatient(ctx, name); err != nil {
+		if f, known, err = s.memory.atHand(name, time.Now()); !known {
+			if !s.waiting.enter(from) {
+				s.count.dropped.Add(1)
+				s.log.Say(event.ResolverOverload, event.F("LIMIT", maxQuestions))
+				return nil
+			}
+			defer s.waiting.leave(from)
+			f, err = s.memory.findPatient(ctx, name)
+		}
+		if err != nil {
 			if ctx.Err() == context.Canceled {
 				return nil
 			}
@@ -254,7 +258,7 @@ func (s *Server) fail(m *dns.Msg, q dns.Question, from netip.Addr, err error) {
 func (s *Server) noteOrigin(name string, f found) {
 	s.count.lookups[f.origin].Add(1)
 	if f.origin == fromStale {
-		s.given.note(name, f.addrs, time.Now())
+		s.given.note(name, s.memory.isExact(name), f.addrs, time.Now())
 		s.log.Say(event.ResolverStale, event.F("NAME", plain(name)), event.F("AGE", f.age.Round(time.Second)))
 	}
 }

@@ -52,6 +52,7 @@ type condition struct {
 	err          error         // the last one since it answered well
 	due          time.Time     // when it is to be asked beside the best one
 	watched      bool          // a try is on its way for whose end nobody waits
+	told         bool          // it has been said that it is lost
 
 	silentEDNS, foldedCase   int // in a row
 	noEDNSUntil, foldedUntil time.Time
@@ -232,8 +233,8 @@ func (h *health) answered(t target, took time.Duration, now time.Time) news {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c := h.conditionLocked(t)
-	lost := c.fails >= lostAfter
-	c.fails, c.useless, c.err = 0, 0, nil
+	told := c.told
+	c.fails, c.useless, c.err, c.told = 0, 0, nil, false
 	c.failing, c.errors = nil, false
 	c.due = now.Add(otherLooks)
 	if took > 0 {
@@ -243,7 +244,7 @@ func (h *health) answered(t target, took time.Duration, now time.Time) news {
 	case h.none:
 		h.none = false
 		return news{event.ResolverNamesRestored, []event.Field{event.F("UPSTREAM", t)}}
-	case lost:
+	case told:
 		return news{event.ResolverUpstreamRestored, []event.Field{event.F("UPSTREAM", t)}}
 	}
 	return news{}
@@ -283,6 +284,25 @@ func (h *health) failed(t target, err error, now time.Time) news {
 		return news{}
 	}
 	return news{event.ResolverUpstreamLost, []event.Field{event.F("UPSTREAM", t), event.Err(err)}}
+}
+
+// tell returns the news that a server is lost if it still is.
+func (h *health) tell(t target, n news) news {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := h.conditionLocked(t)
+	if !c.lost() {
+		return news{}
+	}
+	c.told = true
+	return n
+}
+
+// allSilent reports whether every server is lost and nobody has said so yet.
+func (h *health) allSilent() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.none && len(h.known) > 0 && h.allLostLocked()
 }
 
 // nobody notes that a question got no answer that can be used. That is news when

@@ -299,7 +299,7 @@ func (s *Server) recall() {
 			continue
 		}
 		if s.memory.recall(l.Name, a, now) {
-			s.given.note(l.Name, a.addrs, now)
+			s.given.note(l.Name, s.memory.isExact(l.Name), a.addrs, now)
 			count++
 		}
 	}
@@ -318,7 +318,8 @@ func (m *memory) recall(name string, a answer, now time.Time) bool {
 	if e != nil && (e.good != nil || !e.tried.IsZero()) {
 		return false
 	}
-	m.kept.put(name, &entry{good: &kept{answer: a, since: now.Add(-a.ttl)}})
+	k := &kept{answer: a, since: now.Add(-a.ttl)}
+	m.kept.put(name, &entry{good: k, last: k})
 	return true
 }
 
@@ -371,23 +372,24 @@ func (s *Server) write(now time.Time, end bool) {
 // lines returns what is worth being on disk: every answer with addresses that can
 // still be given, of the names of the list and then of some others, each in
 // alphabetical order. exact are the names of the list among them; gone are the
-// names that an upstream has said have none.
+// names that an upstream has said have none. A name of the list stays for as long
+// as its last addresses would last without that: nothing that a server says takes
+// the hub from the disk at once.
 func (m *memory) lines(now time.Time) (lines []line, exact, gone map[string]bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	exact, gone = map[string]bool{}, map[string]bool{}
 	var others []line
 	for name, e := range m.kept.all() {
-		f, ok := e.stale(now)
+		has := e.last != nil && now.Sub(e.last.since) < e.last.ttl+staleFor
 		switch {
+		case e.exact && has:
+			exact[name] = true
+			lines = append(lines, lineOf(name, e.last.answer))
 		case e.good != nil && len(e.good.addrs) == 0:
 			gone[name] = true
-		case !ok:
-		case e.exact:
-			exact[name] = true
-			lines = append(lines, lineOf(name, f.answer))
-		case len(others) < maxKeptOthers:
-			others = append(others, lineOf(name, f.answer))
+		case has && len(others) < maxKeptOthers:
+			others = append(others, lineOf(name, e.last.answer))
 		}
 	}
 	byName := func(a, b line) int { return strings.Compare(a.Name, b.Name) }

@@ -361,7 +361,13 @@ func TestTheFileIsWrittenSeldom(t *testing.T) {
 				return answer{rcode: dns.RcodeNameError, ttl: time.Minute, soa: rrs(t, "net. 60 IN SOA a. b. 1 2 3 4 60")[0].(*dns.SOA)}
 			}
 			return addresses(ttl, "192.0.2.1")
-		}, 10, 9, 10},
+		}, 10, 1, 1},
+		{"no address any more, which is believed after three days", func(m int) answer {
+			if m > 24*60 {
+				return answer{rcode: dns.RcodeNameError, ttl: time.Minute, soa: rrs(t, "net. 60 IN SOA a. b. 1 2 3 4 60")[0].(*dns.SOA)}
+			}
+			return addresses(ttl, "192.0.2.1")
+		}, 10, 2, 2},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -43,8 +43,9 @@ type memory struct {
 	mu         sync.Mutex
 	kept       *shelf
 	flights    map[string]*flight
-	refreshing int // flights that nobody waited for when they began
-	silent     int // how many questions in a row no upstream answered
+	refreshing int       // flights that nobody waited for when they began
+	silent     int       // how many questions in a row no upstream answered
+	heard      time.Time // when an upstream last answered
 	life       context.Context
 	die        context.CancelFunc // ends the flights; nil: ended
 	wg         sync.WaitGroup     // of the flights
@@ -141,10 +142,15 @@ func (fl *flight) wait(ctx context.Context, old found, patience time.Duration) (
 	}
 }
 
-// landed returns what came of a flight that is over.
+// landed returns what came of a flight that is over. That there is nothing, said
+// without proof, is what a router without an uplink says, and a login page before
+// the login: it does not shadow the old answer.
 func (fl *flight) landed(old found) (found, error) {
-	if fl.err != nil {
+	switch {
+	case fl.err != nil:
 		return old.or(fl.err)
+	case old.kept != nil && fl.found.ttl == 0 && len(fl.found.addrs) == 0:
+		return old, nil
 	}
 	return fl.found, nil
 }
@@ -155,6 +161,28 @@ func (f found) or(err error) (found, error) {
 		return found{}, err
 	}
 	return f, nil
+}
+
+// atHand returns what find would return for a key at once, without asking anybody:
+// the answer while it lasts, and while a failure is remembered the old answer or
+// that failure. It is not known when find would ask or wait.
+func (m *memory) atHand(name string, now time.Time) (f found, known bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, _ := m.kept.get(name)
+	f, known = e.fresh(now)
+	if !known {
+		if err = e.failed(now); err == nil {
+			return found{}, false, nil
+		}
+		old, usable := e.stale(now)
+		if !usable {
+			old = found{}
+		}
+		f, err = old.or(err)
+	}
+	m.usedLocked(e, now)
+	return f, true, err
 }
 
 // peek returns the answer for a key while it lasts, and counts as a use of it.
@@ -253,7 +281,9 @@ func (m *memory) fly(fl *flight) {
 	}
 	fl.found, fl.err = found{answer: a, origin: fromUpstream}, err
 	if !broken {
-		fl.found.kept = m.learnLocked(fl.name, a, err, now)
+		if k := m.learnLocked(fl.name, a, err, now); k != nil {
+			fl.found.answer, fl.found.kept = k.answer, k
+		}
 	}
 	m.mu.Unlock()
 	close(fl.done)
@@ -264,14 +294,21 @@ func (m *memory) fly(fl *flight) {
 // be kept.
 func (m *memory) learnLocked(name string, a answer, err error, now time.Time) *kept {
 	e, _ := m.kept.get(name)
-	e = e.after(a, err, now)
-	m.kept.put(name, e)
 	alive := err == nil || errors.Is(err, errAnswer)
+	// Others were answered since the last try: it is this name that is silent, and
+	// an answer to another one says nothing of it.
+	alone := !alive && e != nil && m.heard.After(e.tried)
+	e = e.after(a, err, now)
+	e.alone = alone
+	m.kept.put(name, e)
 	switch {
 	case !alive:
 		m.silent++
-	case m.silent > 0:
-		m.reviveLocked()
+	default:
+		if m.silent > 0 {
+			m.reviveLocked()
+		}
+		m.heard = now
 	}
 	if err != nil || a.ttl == 0 {
 		return nil
@@ -280,7 +317,7 @@ func (m *memory) learnLocked(name string, a answer, err error, now time.Time) *k
 }
 
 // revive is told that an upstream has answered. Every name that was asked for in
-// vain is due now, and nobody has to be the first to find out.
+// vain while none did is due now, and nobody has to be the first to find out.
 func (m *memory) revive() {
 	m.mu.Lock()
 	m.reviveLocked()
@@ -291,7 +328,7 @@ func (m *memory) revive() {
 func (m *memory) reviveLocked() {
 	m.silent = 0
 	for _, e := range m.kept.all() {
-		if e.vain > 0 {
+		if e.vain > 0 && !e.alone {
 			e.tried = time.Time{}
 		}
 	}
@@ -319,6 +356,13 @@ func (m *memory) shut() {
 		m.wg.Wait()
 		m.crew.end()
 	}
+}
+
+// isExact reports whether the list holds a key itself.
+func (m *memory) isExact(name string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.kept.exact[name] != nil
 }
 
 // size returns how many names are remembered.

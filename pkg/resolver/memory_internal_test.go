@@ -279,8 +279,8 @@ func TestGiven(t *testing.T) {
 	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	shared := netip.MustParseAddr("192.0.2.1")
 	g := newGiven()
-	g.note("b.example.", []netip.Addr{shared}, now)
-	g.note("a.example.", []netip.Addr{shared, netip.MustParseAddr("192.0.2.2")}, now.Add(time.Hour))
+	g.note("b.example.", false, []netip.Addr{shared}, now)
+	g.note("a.example.", false, []netip.Addr{shared, netip.MustParseAddr("192.0.2.2")}, now.Add(time.Hour))
 	if diff := cmp.Diff([]string{"a.example", "b.example"}, g.at(shared, now.Add(24*time.Hour))); diff != "" {
 		t.Errorf("a day later (-want +got):\n%s", diff)
 	}
@@ -289,9 +289,9 @@ func TestGiven(t *testing.T) {
 	}
 	for i := range 2 * maxGiven {
 		addr := netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
-		g.note(fmt.Sprintf("x%d.example.", i), []netip.Addr{addr, shared}, now.Add(2*time.Hour))
+		g.note(fmt.Sprintf("x%d.example.", i), false, []netip.Addr{addr, shared}, now.Add(2*time.Hour))
 	}
-	if n := g.names.len(); n != maxGiven {
+	if n := g.others.len(); n != maxGiven {
 		t.Errorf("remembers %d addresses, want %d", n, maxGiven)
 	}
 	if n := len(g.at(shared, now.Add(2*time.Hour))); n != maxSharing {

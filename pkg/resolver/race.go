@@ -28,6 +28,7 @@ type race struct {
 	reports  chan finish
 	silent   chan *runner // those that have been silent for too long
 	err      error        // of the last try that ended
+	unproven *answer      // that there is nothing, as the first said who could not prove it
 }
 
 // A runner is one try of a race.
@@ -61,7 +62,8 @@ func (f *forwarder) race(ctx context.Context, name string, order []contender, fi
 	ctx, cancel := context.WithDeadline(ctx, first.at.Add(budget))
 	defer cancel()
 	deadline, _ := ctx.Deadline()
-	r := &race{f: f, name: name, try: try, deadline: deadline, reports: make(chan finish, maxTries), silent: make(chan *runner, maxTries), err: first.err}
+	r := &race{f: f, name: name, try: try, deadline: deadline, reports: make(chan finish, maxTries), silent: make(chan *runner, maxTries)}
+	r.failed(first.report)
 	for _, c := range order {
 		if c.last {
 			r.last = append(r.last, c)
@@ -75,21 +77,21 @@ func (f *forwarder) race(ctx context.Context, name string, order []contender, fi
 		select {
 		case <-ctx.Done():
 			r.leave(errors.Is(ctx.Err(), context.Canceled))
-			return answer{}, r.why(ctx)
+			return r.end(ctx)
 		case end := <-r.reports:
 			end.ended = true
 			if end.err == nil {
 				r.leave(false)
 				return end.answer, nil
 			}
-			r.err = end.err
+			r.failed(end.report)
 		case x := <-r.silent:
 			r.todo = append(r.todo, x.contender)
 		case <-next.C:
 		}
 		wait, more := r.next()
 		if !more {
-			return answer{}, r.why(ctx)
+			return r.end(ctx)
 		}
 		next.Reset(wait)
 	}
@@ -114,7 +116,7 @@ func (r *race) begin(first beginning) time.Duration {
 // more is false when nobody is running and nobody is left.
 func (r *race) next() (wait time.Duration, more bool) {
 	alive := slices.ContainsFunc(r.runners, func(x *runner) bool { return !x.ended })
-	if len(r.todo) == 0 && !alive {
+	if len(r.todo) == 0 && !alive && r.unproven == nil { // the lost would only keep the asker waiting
 		r.todo, r.last = r.last, nil
 	}
 	if len(r.todo) == 0 || len(r.runners) == maxTries || !time.Now().Before(r.deadline) {
@@ -162,6 +164,22 @@ func (r *race) leave(all bool) {
 			r.f.health.unwatch(x.target)
 		}
 	}
+}
+
+// failed notes how a try ended that did not win.
+func (r *race) failed(end report) {
+	r.err = end.err
+	if r.unproven == nil && errors.Is(end.err, errUnproven) {
+		r.unproven = &end.answer
+	}
+}
+
+// end returns what there is when nobody has won.
+func (r *race) end(ctx context.Context) (answer, error) {
+	if r.unproven != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		return *r.unproven, nil
+	}
+	return answer{}, r.why(ctx)
 }
 
 // why says why there is no answer.

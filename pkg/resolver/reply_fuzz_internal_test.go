@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"bytes"
+	"errors"
 	"net/netip"
 	"testing"
 
@@ -48,7 +49,7 @@ func FuzzUpstreamReply(f *testing.F) {
 		}
 		whole := bytes.Clone(in)
 		a, err := fwd.understand(hub, q, in)
-		if err != nil {
+		if err != nil && !errors.Is(err, errUnproven) {
 			if len(a.addrs)+len(a.records) > 0 {
 				t.Fatalf("an error, %v, with %v", err, a.records)
 			}

@@ -19,6 +19,9 @@ const (
 	// tcpIdle is how long the next message may take to come, whole: whoever sends
 	// it byte by byte has no more time than who sends nothing.
 	tcpIdle = 10 * time.Second
+	// tcpFirst is that for the first message, which the asker has ready: those who
+	// only connect shall not take the room of those who ask.
+	tcpFirst = 2 * time.Second
 	// tcpPatience is how long one who does not read his answers is waited for.
 	tcpPatience = 5 * time.Second
 	// tcpFarewell is how long one who has asked enough is waited for.
@@ -87,8 +90,12 @@ func (s *Server) converse(ctx context.Context, c net.Conn, from netip.Addr) {
 	v := voice{c, make(chan struct{}, 1)}
 	in := bufio.NewReaderSize(c, 512)
 	slots := make(chan struct{}, tcpAtOnce)
-	for range tcpQuestions {
-		_ = c.SetReadDeadline(time.Now().Add(tcpIdle))
+	for i := range tcpQuestions {
+		idle := tcpIdle
+		if i == 0 {
+			idle = tcpFirst
+		}
+		_ = c.SetReadDeadline(time.Now().Add(idle))
 		question, err := readMessage(in)
 		if errors.Is(err, errTooLong) {
 			s.count.invalid.Add(1)

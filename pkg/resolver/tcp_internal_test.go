@@ -120,7 +120,7 @@ func TestMannersOverTCP(t *testing.T) {
 		lasts  time.Duration
 		wanted int // answers
 	}{
-		{"says nothing", func(c net.Conn) {}, tcpIdle, 0},
+		{"says nothing", func(c net.Conn) {}, tcpFirst, 0},
 		{"asks, then says nothing", func(c net.Conn) { _, _ = c.Write(q) }, tcpIdle, 1},
 		{"asks again before the end", func(c net.Conn) {
 			_, _ = c.Write(q)
@@ -134,7 +134,7 @@ func TestMannersOverTCP(t *testing.T) {
 				}
 				time.Sleep(time.Second)
 			}
-		}, tcpIdle, 0},
+		}, tcpFirst, 0},
 		{"sends half a question and leaves", func(c net.Conn) { _, _ = c.Write(q[:9]); c.Close() }, 0, 0},
 		{"announces too long a question", func(c net.Conn) { _, _ = c.Write([]byte{0xff, 0xff}) }, 0, 0},
 		{"sends an empty message, then a question", func(c net.Conn) { _, _ = c.Write(append([]byte{0, 0}, q...)) }, tcpIdle, 1},

@@ -45,8 +45,8 @@ var (
 	NTPClockStepped = &Kind{
 		ID: "ntprelay-clock-stepped", Level: Warning,
 		Text:    "the clock jumped by {STEP} while the time was being given",
-		Explain: "Somebody set the clock. No time is given until chronyd has confirmed the new one, so that no answer mixes two clocks.",
-		Advice:  "One jump after a long outage is normal. If no time is given some minutes later, run: sudo chronyc makestep. If it repeats, find out what sets the clock besides chronyd: systemd-timesyncd, a script, a person.",
+		Explain: "Somebody set the clock. No time is given until chronyd has confirmed the new one, so that no answer mixes two clocks. A small jump that was not chronyd's own counts as possible error until chronyd has asked its source eight more times.",
+		Advice:  "One jump after a long outage is normal. If no time is given half an hour later, run: sudo chronyc makestep. If it repeats, find out what sets the clock besides chronyd: systemd-timesyncd, a script, a person.",
 		Every:   minute,
 	}
 	NTPAskedTooOften = &Kind{

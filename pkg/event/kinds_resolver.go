@@ -119,7 +119,7 @@ var (
 	}
 	ResolverAskedTooMuch = &Kind{
 		ID: "resolver-asked-too-much", Level: Warning,
-		Text:    "{CHARGER} asks for more than {RATE} names a second; what is beyond that is not answered",
+		Text:    "{CHARGER} asks for more than {RATE} names a second; most of what is beyond that is not answered",
 		Explain: "Each device may ask for so many names a second on average, and three times as many at once. A charger asks for a handful after its start. The others are not slowed by this one.",
 		Advice:  "If it is a charger, switch its power off and on at the breaker; if it does so again, give Zaptec its serial number. If it is no charger, find it and take it off this network.",
 		Every:   hour, Most: 1,

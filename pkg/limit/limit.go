@@ -3,14 +3,26 @@
 package limit
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"time"
 )
 
-// maxAskers bounds the devices that are told apart: twice what the largest
-// configuration has. Those beyond share what one may have.
-const maxAskers = 4096
+const (
+	// maxAskers bounds the devices that are told apart: twice what the largest
+	// configuration has.
+	maxAskers = 4096
+	// looked is how many of them are looked at when one must be forgotten.
+	looked = 8
+	// leaking is of how many that are over the rate one leaks, by chance.
+	leaking = 4
+	// leakEvery is the time between two that leak, of all devices together: 2000 a
+	// second, which any machine answers beside its work; leakBurst is how far ahead
+	// of that they may come.
+	leakEvery = time.Second / 2000
+	leakBurst = 200 * leakEvery
+)
 
 // A Limiter counts for each device by the generic cell rate algorithm (ITU-T
 // I.371): it keeps the moment until which the device has used up what it may
@@ -21,7 +33,7 @@ type Limiter struct {
 
 	mu    sync.Mutex
 	until map[netip.Addr]time.Time
-	swept time.Time
+	leaks time.Time // until when the leak is used up
 }
 
 // New makes a limiter that lets each device through so many times a second on
@@ -43,8 +55,7 @@ func (l *Limiter) Allow(who netip.Addr, now time.Time) bool {
 	defer l.mu.Unlock()
 	until, known := l.until[who]
 	if !known && len(l.until) >= maxAskers {
-		who = l.makeRoom(who, now)
-		until = l.until[who]
+		l.makeRoom()
 	}
 	if ahead := until.Sub(now); ahead > l.burst {
 		return false
@@ -55,21 +66,42 @@ func (l *Limiter) Allow(who netip.Addr, now time.Time) bool {
 	return true
 }
 
-// makeRoom forgets those who have rested, at most once a second, and returns
-// under which address the newcomer is counted.
-func (l *Limiter) makeRoom(who netip.Addr, now time.Time) netip.Addr {
-	if now.Sub(l.swept) >= time.Second {
-		l.swept = now
-		for other, until := range l.until {
-			if !until.After(now) {
-				delete(l.until, other)
-			}
+// makeRoom forgets the one of some, taken by chance, that has rested longest: made-up
+// addresses, as a rule. A device that asks too much is the last to be forgotten, and
+// a newcomer is never kept out by however many others.
+func (l *Limiter) makeRoom() {
+	var rested netip.Addr
+	var least time.Time
+	n := 0
+	for other, until := range l.until { // begins somewhere each time
+		if n == 0 || until.Before(least) {
+			rested, least = other, until
+		}
+		if n++; n >= looked {
+			break
 		}
 	}
-	if len(l.until) >= maxAskers {
-		return netip.Addr{}
+	delete(l.until, rested)
+}
+
+// Leak reports whether one that Allow refused is let through all the same: a quarter
+// of them by chance, and 2000 a second of all devices. Whoever sends under another
+// device's address uses up what that device may ask; it gets an answer all the same
+// when it asks again.
+func (l *Limiter) Leak(now time.Time) bool {
+	if rand.N(leaking) != 0 {
+		return false
 	}
-	return who
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.leaks.Sub(now) > leakBurst {
+		return false
+	}
+	if l.leaks.Before(now) {
+		l.leaks = now
+	}
+	l.leaks = l.leaks.Add(leakEvery)
+	return true
 }
 
 // Known returns how many devices are remembered.

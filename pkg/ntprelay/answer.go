@@ -138,10 +138,11 @@ func (s *Server) give(out *[ntp.PacketSizeBytes]byte, request []byte, rx time.Ti
 	return tx, true
 }
 
-// mayAsk reports whether a device keeps to its rate, and counts its request. This
-// box itself may ask as it likes.
+// mayAsk reports whether a device keeps to its rate, and counts its request. Some of
+// what is over leaks, so that whoever asks under a charger's address does not silence
+// it; an answer is no longer than its request. This box itself may ask as it likes.
 func (s *Server) mayAsk(who netip.Addr, now time.Time) bool {
-	return who.IsLoopback() || s.limit.Allow(who, now)
+	return who.IsLoopback() || s.limit.Allow(who, now) || s.limit.Leak(now)
 }
 
 // readSoon wakes the follower.
@@ -155,7 +156,7 @@ func (s *Server) readSoon() {
 // wordSize is the size of a size_t in bytes: 8 or 4.
 const wordSize = strconv.IntSize / 8
 
-// arrival reads the kernel's stamp (SO_TIMESTAMPNS) from the control data of a
+// arrival reads the kernel's stamp (SO_TIMESTAMPNS_NEW, or the old one) from the control data of a
 // datagram: messages of a length, a level, a type and what they say, each begun
 // at a multiple of the word size (cmsg(3)).
 func arrival(control []byte) (time.Time, bool) {
@@ -170,7 +171,7 @@ func arrival(control []byte) (time.Time, bool) {
 			return time.Time{}, false
 		}
 		level, kind, said := e.Uint32(control[wordSize:]), e.Uint32(control[wordSize+4:]), control[head:length]
-		if level == unix.SOL_SOCKET && kind == unix.SCM_TIMESTAMPNS {
+		if level == unix.SOL_SOCKET && (kind == unix.SO_TIMESTAMPNS_NEW || kind == unix.SCM_TIMESTAMPNS) {
 			return timespec(said)
 		}
 		control = control[min((int(length)+wordSize-1)&^(wordSize-1), len(control)):]
@@ -178,7 +179,7 @@ func arrival(control []byte) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// timespec reads a struct timespec of 64-bit or of 32-bit machines.
+// timespec reads a struct timespec of 64 bits, or the old one of 32-bit machines.
 func timespec(b []byte) (time.Time, bool) {
 	switch e := binary.NativeEndian; len(b) {
 	case 16:

@@ -24,7 +24,8 @@ type Config struct {
 	// known to be right; zero: 1 s.
 	MaxDistance time.Duration
 	// Rate is how many requests a second one device may make on average, and
-	// sixteen times as many at once after a rest; 0: DefaultRate.
+	// sixteen times as many at once after a rest, of what is over a part leaks
+	// (limit.Leak); 0: DefaultRate.
 	Rate int
 }
 

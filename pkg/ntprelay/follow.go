@@ -24,6 +24,13 @@ const (
 	// patience is how many readings in a row may fail before nothing is known of
 	// the clock any more.
 	patience = 3
+	// notices is the smallest step that chronyd notices by itself, with a margin (its
+	// own limit is 10 s): it then throws away what it has measured before.
+	notices = 20 * time.Second
+	// mixed is how often chronyd must have heard of its source since a smaller step
+	// until it goes by nothing from before. Measured: six times, for steps
+	// from 20 ms to 500 ms after 15 to 75 samples; less for larger ones.
+	mixed = 8
 	// slowStart is how long no time may be given after a start before it is said: a
 	// minute or two is usual after a power cut.
 	slowStart = 3 * time.Minute
@@ -39,7 +46,10 @@ type follower struct {
 	said    bool          // that the clock cannot be asked about
 	stepped bool          // the clock was set and nobody has confirmed it since
 	by      time.Duration // by how much, the last time
-	first   time.Time     // reference time of the first reading since; zero: there was none
+	doubt   time.Duration // by how much chronyd may be wrong because of steps not its own
+	earlier time.Duration // doubt before the last step
+	ref     time.Time     // reference time of the last reading; zero: none since the last step
+	heard   int           // how often it has changed since
 	due     time.Time     // when to say again that no time is given; zero: it is given
 }
 
@@ -97,7 +107,7 @@ func (f *follower) lookForStep() time.Duration {
 	if step == 0 {
 		return 0
 	}
-	f.stepped, f.by, f.first = true, step, time.Time{}
+	f.mind(step)
 	next := &state{read: st.read, limit: st.limit, drift: drift, since: st.since, reason: st.reason}
 	kind := event.NTPClockSet
 	if st.reason == "" {
@@ -125,29 +135,49 @@ func (f *follower) take(r reading) {
 		// the clock's speed: begin only what lasts.
 		until = now.Add(lasting)
 	}
+	f.hear(r)
+	r.dispersion += f.doubt
 	reason := judge(r, limit, until)
-	if f.stepped && !f.confirmed(r) {
+	if f.stepped {
 		reason = unconfirmed
 	}
 	f.change(&state{read: r, limit: limit, drift: st.drift, reason: reason, since: st.since}, now)
 }
 
-// confirmed reports whether whoever corrects the clock knows that it was set,
-// because a clock that somebody else has set is reported as right until then. It
-// knows if the last step was its own, or if it has heard of its source since: more
-// than once, as nobody can tell whether the first time was just before the step.
-// The kernel needs no such care: it forgets what it knew when its clock is set.
-func (f *follower) confirmed(r reading) bool {
-	switch {
-	case r.limit > 0, r.made(f.by):
-	case f.first.IsZero():
-		f.first = r.refTime
-		return false
-	case r.refTime.Sub(f.first).Abs() < stepSize:
-		return false
+// mind notes that the clock was set. A step that chronyd neither made nor noticed
+// spoils its word beyond the first silence: it takes the samples from before for
+// measurements of the same clock, finds the truth only in the course of several
+// updates, and says less than it is off meanwhile. It is never off by more than the
+// step, nor by more than the sum of several.
+func (f *follower) mind(step time.Duration) {
+	f.stepped, f.by, f.earlier = true, step, f.doubt
+	f.ref, f.heard = time.Time{}, 0
+	if step.Abs() < notices {
+		f.doubt += step.Abs()
 	}
-	f.stepped, f.by = false, 0
-	return true
+}
+
+// hear finds out whether whoever corrects the clock knows that it was set, because a
+// clock that somebody else has set is reported as right until then. It knows if the
+// last step was its own, or if it has heard of its source since: more than once, as
+// nobody can tell whether the first time was just before the step. The kernel needs
+// no such care: it forgets what it knew when its clock is set.
+func (f *follower) hear(r reading) {
+	if f.stepped && r.made(f.by) {
+		f.stepped, f.doubt = false, f.earlier
+	}
+	if r.refTime.Sub(f.ref).Abs() >= stepSize {
+		if !f.ref.IsZero() && r.leap < alarm {
+			f.heard++
+		}
+		f.ref = r.refTime
+	}
+	if f.heard > 0 || r.limit > 0 {
+		f.stepped = false
+	}
+	if f.heard >= mixed || r.limit > 0 {
+		f.doubt = 0
+	}
 }
 
 // failed notes that a reading could not be taken. The last one ages, and faster

@@ -138,10 +138,36 @@ func TestADayOfAClock(t *testing.T) {
 		r.says(heardAt(time.Now()))
 		chapter("chronyd hears of its source", 3*time.Second, true, "ntprelay-synchronised")
 
+		hears := func(times int) { // of its source, once a second
+			for range times {
+				r.says(heardAt(time.Now()))
+				time.Sleep(time.Second)
+			}
+		}
 		r.steps(3 * time.Second)
 		chapter("a step that no request notices is found by the next reading", 5*time.Second, false, "ntprelay-clock-stepped", "ntprelay-lost")
-		r.says(heardAt(time.Now()))
+		hears(mixed - 1)
+		chapter("it may still go by what it measured before the step", time.Hour, false)
+		hears(1)
 		chapter("confirmed again", 5*time.Second, true, "ntprelay-synchronised")
+
+		within := func(want time.Duration) {
+			t.Helper()
+			if got := r.Clock().RootDistance.Round(time.Millisecond); got != want {
+				t.Errorf("the clock is said to be right within %v, want %v", got, want)
+			}
+		}
+		within(15 * time.Millisecond)
+		r.steps(200 * time.Millisecond)
+		chapter("a small step", 5*time.Second, false, "ntprelay-clock-stepped", "ntprelay-lost")
+		r.steps(-200 * time.Millisecond)
+		chapter("and another", 5*time.Second, false, "ntprelay-clock-set")
+		hears(2)
+		chapter("confirmed, and as wrong as both steps perhaps", 0, true, "ntprelay-synchronised")
+		within(415 * time.Millisecond)
+		hears(mixed)
+		within(15 * time.Millisecond)
+		first = time.Now()
 
 		r.says(func() (reading, error) {
 			g, err := heardAt(first)()

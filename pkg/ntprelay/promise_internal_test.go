@@ -36,6 +36,8 @@ type world struct {
 	ref       time.Time // of chronyd's last measurement
 	last      float64   // that chronyd found at its last measurement
 	updates   int
+	unseen    float64 // that the clock was set by others, as far as the next samples hide it
+	unheard   int     // how many updates there were since
 
 	gone, hung, cut bool // chronyd is killed, stopped; has no source
 }
@@ -77,7 +79,7 @@ func (w *world) measure() {
 	if w.gone || w.hung || w.cut {
 		return
 	}
-	by := -(w.wrong + (w.rnd.Float64()-0.5)*networkDelay)
+	by := -(w.wrong + (w.rnd.Float64()-0.5)*networkDelay - w.misjudged())
 	w.ref, w.synced, w.last = time.Now(), true, by
 	if w.updates++; w.updates <= 3 && math.Abs(by) > 1 { // makestep 1 3
 		w.setClock(by)
@@ -87,10 +89,33 @@ func (w *world) measure() {
 	w.correct(by)
 }
 
+// misjudged is how much of what others have set the clock by an update leaves out:
+// chronyd finds its estimate among the samples from before and those from after, and
+// is too short or too far by less than the step until it has thrown away the former,
+// which takes it six updates.
+func (w *world) misjudged() float64 {
+	const mixed = 6
+	if w.unheard++; w.unheard > mixed {
+		w.unseen = 0
+	}
+	return w.unseen * (w.rnd.Float64()*1.1 - 0.35)
+}
+
 // setClock steps the kernel clock.
 func (w *world) setClock(by float64) {
 	w.wrong += by
 	w.stepped += time.Duration(by * 1e9)
+}
+
+// setByOthers steps it without chronyd, which notices nothing below ten seconds, and
+// from there on throws all its samples away.
+func (w *world) setByOthers(by float64) {
+	const noticed = 10
+	w.setClock(by)
+	w.unseen, w.unheard = w.unseen+by, 0
+	if math.Abs(by) > noticed && !w.gone {
+		w.synced, w.unseen = false, 0
+	}
 }
 
 func (w *world) look() (time.Time, time.Duration) {
@@ -155,7 +180,7 @@ func (w *world) wake() {
 
 func (w *world) start() {
 	w.change(func() {
-		w.gone, w.hung, w.synced, w.updates, w.slew, w.remaining = false, false, false, 0, 0, 0
+		w.gone, w.hung, w.synced, w.updates, w.slew, w.remaining, w.unseen = false, false, false, 0, 0, 0, 0
 	})
 }
 
@@ -270,11 +295,11 @@ func TestStoriesOfAClock(t *testing.T) {
 			always(h, "found again", time.Hour, polling(h))
 		}},
 		{"set back by a year while serving", func(h house) {
-			h.change(func() { h.setClock(-year) })
+			h.change(func() { h.setByOthers(-year) })
 			never(h, "a year ago", time.Hour, nothing)
 		}},
 		{"set forward by a year while serving", func(h house) {
-			h.change(func() { h.setClock(year) })
+			h.change(func() { h.setByOthers(year) })
 			never(h, "in a year", time.Hour, nothing)
 			h.measure() // chronyd begins to slew a year away
 			never(h, "in a year, and chronyd knows", time.Hour, nothing)
@@ -286,7 +311,7 @@ func TestStoriesOfAClock(t *testing.T) {
 		}},
 		{"set a little wrong, again and again", func(h house) {
 			for range 100 {
-				h.change(func() { h.setClock(0.0015) })
+				h.change(func() { h.setByOthers(0.0015) })
 				h.through(h.T, h.s, 10*time.Second, nothing)
 			}
 		}},
@@ -332,7 +357,7 @@ func TestStoriesOfAClock(t *testing.T) {
 		{"killed, a year passes the other way, and back", func(h house) {
 			h.kill()
 			h.pass(time.Second)
-			h.change(func() { h.setClock(-year) })
+			h.change(func() { h.setByOthers(-year) })
 			never(h, "nobody knows", time.Minute, nothing)
 			h.start()
 			never(h, "chronyd knows nothing", time.Minute, nothing)
@@ -416,13 +441,12 @@ func (w *world) happen() {
 	case n < 137: // from a millisecond to years
 		w.change(func() {
 			by := math.Pow(10, -2.9+w.rnd.Float64()*11)
-			w.setClock(by * float64(1-2*w.rnd.IntN(2)))
+			w.setByOthers(by * float64(1-2*w.rnd.IntN(2)))
 		})
 	case n < 140: // somebody sets it right
 		w.change(func() {
 			if math.Abs(w.wrong) > 0.1 {
-				w.setClock(-w.wrong)
-				w.remaining, w.slew = 0, 0
+				w.setByOthers(-w.wrong)
 			}
 		})
 	case n < 141:

@@ -26,7 +26,11 @@
 //   - Whoever sets the clock is noticed with the next request, because the wall
 //     clock and the monotonic clock then part. Nothing is answered until chronyd
 //     has heard of its sources again, and no answer has one stamp from before and
-//     one from after. A clock that is a year wrong is given to nobody.
+//     one from after. A clock that is a year wrong is given to nobody. A step of less
+//     than some ten seconds chronyd does not notice: it finds out in the course of
+//     several updates and says too little meanwhile. Until it has heard of its source
+//     eight times since, the step is added to what it says, and one that is larger
+//     than Config.MaxDistance is silence until then.
 //
 // Each beginning and end of the giving of time is an event. Every answer tells
 // how wrong it can be (root delay and root dispersion), and is not more wrong.
@@ -155,11 +159,20 @@ func prepare(_, _ string, c syscall.RawConn) error {
 	if e := c.Control(func(fd uintptr) {
 		err = errors.Join(
 			unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_FREEBIND, 1),
-			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1))
+			stampArrivals(int(fd)))
 	}); e != nil {
 		return e
 	}
 	return errors.Join(err, datagram.Room(c, askBuffer, answerBuffer))
+}
+
+// stampArrivals asks the kernel to stamp what arrives, in 64 bits on every machine: a
+// stamp of 32 bits ends in 2038. Kernels before 5.1 have the old kind only.
+func stampArrivals(fd int) error {
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS_NEW, 1) == nil {
+		return nil
+	}
+	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
 }
 
 // Addrs returns the addresses that are held, in the order of Config.Listen, with

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"chargegate/pkg/charger"
@@ -301,4 +302,28 @@ func scrape(t *testing.T, c prometheus.Collector) map[string]float64 {
 		}
 	}
 	return page
+}
+
+// Somebody asks under a charger's address, as often as he likes: the charger, which
+// asks every 15 s, is heard all the same.
+func TestWhoseAddressIsBorrowedIsNotSilenced(t *testing.T) {
+	t.Parallel()
+	for _, perSecond := range []int{2, 50, 2000} {
+		synctest.Test(t, func(t *testing.T) {
+			s, heard := New(Config{}, nil, nil), 0
+			const asked = 60
+			for range asked {
+				for range 15 * perSecond {
+					s.mayAsk(charger7, time.Now())
+					time.Sleep(time.Second / time.Duration(perSecond))
+				}
+				if s.mayAsk(charger7, time.Now()) {
+					heard++
+				}
+			}
+			if heard < 3 { // a quarter is 15
+				t.Errorf("%d a second in its name: the charger is heard %d times of %d", perSecond, heard, asked)
+			}
+		})
+	}
 }

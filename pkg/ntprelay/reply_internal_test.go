@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
+	"net"
 	"slices"
 	"testing"
 	"time"
@@ -296,9 +297,21 @@ func control(level, kind uint32, said ...uint64) []byte {
 	return b
 }
 
+// newStamp is a message with a stamp of 64 bits, on every machine.
+func newStamp(sec, nsec uint64) []byte {
+	if wordSize == 8 {
+		return control(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS_NEW, sec, nsec)
+	}
+	low, high := []uint64{sec, sec >> 32, nsec, 0}, []uint64{sec >> 32, sec, 0, nsec}
+	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
+		low = high
+	}
+	return control(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS_NEW, low...)
+}
+
 func TestArrival(t *testing.T) {
 	t.Parallel()
-	stamp := control(unix.SOL_SOCKET, unix.SCM_TIMESTAMPNS, 1_795_262_400, 500_000_000)
+	stamp := newStamp(1_795_262_400, 500_000_000)
 	other := control(unix.IPPROTO_IP, unix.IP_TTL, 64)
 	short := bytes.Clone(stamp)
 	short[0]-- // one byte less than a timespec
@@ -308,6 +321,7 @@ func TestArrival(t *testing.T) {
 		ok      bool
 	}{
 		{"the stamp", stamp, true},
+		{"the old stamp", control(unix.SOL_SOCKET, unix.SCM_TIMESTAMPNS, 1_795_262_400, 500_000_000), true},
 		{"behind another message", slices.Concat(other, stamp), true},
 		{"before another message", slices.Concat(stamp, other), true},
 		{"nothing", nil, false},
@@ -323,6 +337,10 @@ func TestArrival(t *testing.T) {
 			t.Errorf("%s: %v, %v", tt.name, got, ok)
 		}
 	}
+	in2040 := time.Unix(2_208_988_800, 5)
+	if got, ok := arrival(newStamp(uint64(in2040.Unix()), 5)); !ok || !got.Equal(in2040) {
+		t.Errorf("in 2040: %v, %v", got, ok)
+	}
 	for _, b := range [][]byte{ // both kinds of machine
 		{0xc0, 0x87, 0x01, 0x6b, 0, 0x65, 0xcd, 0x1d},
 		{0xc0, 0x87, 0x01, 0x6b, 0, 0, 0, 0, 0, 0x65, 0xcd, 0x1d, 0, 0, 0, 0},
@@ -333,10 +351,38 @@ func TestArrival(t *testing.T) {
 	}
 }
 
+// The stamp of a real kernel is of 64 bits on every machine, and of now.
+func TestTheKernelStampsWhatArrives(t *testing.T) {
+	t.Parallel()
+	lc := net.ListenConfig{Control: prepare}
+	pc, err := lc.ListenPacket(t.Context(), "udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := pc.(*net.UDPConn)
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	before := time.Now()
+	if _, err := c.WriteTo(request(), c.LocalAddr()); err != nil {
+		t.Fatal(err)
+	}
+	in, said := make([]byte, 64), make([]byte, controlSize)
+	_, n, _, _, err := c.ReadMsgUDPAddrPort(in, said)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const head, timespec64 = wordSize + 8, 16
+	at, ok := arrival(said[:n])
+	if !ok || at.Before(before.Add(-time.Second)) || at.After(time.Now().Add(time.Second)) || n != head+timespec64 {
+		t.Errorf("%v, %v, %d bytes; want a stamp of now in %d", at, ok, n, head+timespec64)
+	}
+}
+
 // The library's parser allocates; ours does not, and reads the same.
 func FuzzArrival(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(control(unix.SOL_SOCKET, unix.SCM_TIMESTAMPNS, 1, 2))
+	f.Add(newStamp(1, 2))
 	f.Add(slices.Concat(control(unix.IPPROTO_IP, unix.IP_TTL, 64), control(unix.SOL_SOCKET, unix.SCM_TIMESTAMPNS, 1, 2)))
 	f.Add(bytes.Repeat([]byte{0x20, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 35, 0, 0, 0}, 2))
 	f.Fuzz(func(t *testing.T, oob []byte) {
@@ -346,7 +392,7 @@ func FuzzArrival(f *testing.F) {
 			return // ours may have found the stamp before what is spoiled
 		}
 		i := slices.IndexFunc(messages, func(m unix.SocketControlMessage) bool {
-			return m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS
+			return m.Header.Level == unix.SOL_SOCKET && (m.Header.Type == unix.SO_TIMESTAMPNS_NEW || m.Header.Type == unix.SCM_TIMESTAMPNS)
 		})
 		var want time.Time
 		found := false

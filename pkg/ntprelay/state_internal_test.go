@@ -163,28 +163,32 @@ func TestWildReportsBecomeNoTime(t *testing.T) {
 
 func TestFromKernel(t *testing.T) {
 	t.Parallel()
+	const ms, nano = 1_000, unix.STA_PLL | unix.STA_NANO // µs
 	tests := []struct {
-		name     string
-		maxError int64 // µs
-		status   int32
-		leap     uint8
-		silent   bool
+		name   string
+		says   unix.Timex
+		leap   uint8
+		within time.Duration
+		silent bool
 	}{
-		{"just after boot", 16_000_000, unix.STA_UNSYNC, 3, true},
-		{"disciplined", 20_000, unix.STA_PLL, 0, false},
-		{"disciplined by somebody who leaves STA_UNSYNC", 20_000, unix.STA_UNSYNC, 0, false},
-		{"half an hour after the last correction", 900_000 + 20_000, unix.STA_PLL, 0, false},
-		{"a leap second will be inserted", 20_000, unix.STA_INS, 1, false},
-		{"a leap second will be deleted", 20_000, unix.STA_DEL, 2, false},
-		{"nobody has corrected it for nine hours", 16_200_000, unix.STA_PLL, 3, true},
+		{"just after boot", unix.Timex{Maxerror: 16_000 * ms, Status: unix.STA_UNSYNC}, 3, 16100 * time.Millisecond, true},
+		{"disciplined", unix.Timex{Maxerror: 20 * ms, Status: unix.STA_PLL}, 0, 120 * time.Millisecond, false},
+		{"disciplined by somebody who leaves STA_UNSYNC", unix.Timex{Maxerror: 20 * ms, Status: unix.STA_UNSYNC}, 0, 120 * time.Millisecond, false},
+		{"half an hour after the last correction", unix.Timex{Maxerror: 920 * ms, Status: unix.STA_PLL}, 0, 1020 * time.Millisecond, false},
+		{"a leap second will be inserted", unix.Timex{Maxerror: 20 * ms, Status: unix.STA_INS}, 1, 120 * time.Millisecond, false},
+		{"a leap second will be deleted", unix.Timex{Maxerror: 20 * ms, Status: unix.STA_DEL}, 2, 120 * time.Millisecond, false},
+		{"nobody has corrected it for nine hours", unix.Timex{Maxerror: 16_200 * ms, Status: unix.STA_PLL}, 3, 16300 * time.Millisecond, true},
+		{"called free of error while it is slewed", unix.Timex{Status: nano, Offset: 390_000_000}, 0, 490 * time.Millisecond, false},
+		{"slewed the other way, in microseconds", unix.Timex{Status: unix.STA_PLL, Offset: -390 * ms}, 0, 490 * time.Millisecond, false},
+		{"estimated to be wrong", unix.Timex{Maxerror: 20 * ms, Esterror: 5 * ms, Status: nano}, 0, 125 * time.Millisecond, false},
 	}
 	for _, tt := range tests {
-		r := fromKernel(tt.maxError, tt.status, noon)
-		if r.leap != tt.leap || (judge(r, r.limit, noon) != "") != tt.silent {
-			t.Errorf("%s: leap %d, %q", tt.name, r.leap, judge(r, r.limit, noon))
+		r := fromKernel(tt.says, noon)
+		if r.leap != tt.leap || r.distance(noon) != tt.within || (judge(r, r.limit, noon) != "") != tt.silent {
+			t.Errorf("%s: leap %d, within %v, %q", tt.name, r.leap, r.distance(noon), judge(r, r.limit, noon))
 		}
 	}
-	if r := fromKernel(900_000, 0, noon); !r.refTime.Equal(noon.Add(-30 * time.Minute)) {
+	if r := fromKernel(unix.Timex{Maxerror: 900 * ms, Offset: 100 * ms}, noon); !r.refTime.Equal(noon.Add(-30 * time.Minute)) {
 		t.Errorf("900 ms at 500 ppm are half an hour, not %v", noon.Sub(r.refTime))
 	}
 }

@@ -186,7 +186,7 @@ func TestAFloodFromOneChargerSlowsNoOther(t *testing.T) {
 	}
 	flooding.Wait()
 	eventually(func() bool { return s.count.refused.Load()+s.count.limited.Load() >= flood })
-	if n := s.count.refused.Load(); n < 3*DefaultRate || n > flood/4 {
+	if n := s.count.refused.Load(); n < 3*DefaultRate || n > flood/2 { // a quarter of what is over leaks
 		t.Errorf("%d of %d questions of the flood were looked at", n, flood)
 	}
 	if n := s.count.refused.Load() + s.count.limited.Load(); n != flood {

@@ -364,7 +364,8 @@ func (l *load) call(began time.Time) {
 }
 
 // floodOfNames lets one device ask as fast as it can. It is answered as often as
-// it may ask; another one does not notice.
+// it may ask, and to a quarter of what is beyond that; another device does not
+// notice.
 func floodOfNames(t *testing.T, h *sim.Host) {
 	const rate, burst, lasting = 20, 60, 2 * time.Second
 	other := connected(t, neighbour)
@@ -379,7 +380,7 @@ func floodOfNames(t *testing.T, h *sim.Host) {
 	}
 	began := time.Now()
 	var wg sync.WaitGroup
-	var answered atomic.Int64
+	var answered, sent atomic.Int64
 	wg.Go(func() {
 		buf := make([]byte, 4096)
 		conn.SetReadDeadline(began.Add(lasting + 500*time.Millisecond))
@@ -398,6 +399,7 @@ func floodOfNames(t *testing.T, h *sim.Host) {
 			<-tick.C
 			for range 5 {
 				conn.Write(question)
+				sent.Add(1)
 			}
 		}
 	})
@@ -407,9 +409,10 @@ func floodOfNames(t *testing.T, h *sim.Host) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	wg.Wait()
-	most := int64(burst + rate*(lasting.Seconds()+1))
+	// A quarter leaks, by chance.
+	most := int64(burst+rate*(lasting.Seconds()+1)) + sent.Load()*3/10
 	if n := answered.Load(); n < burst/2 || n > most {
-		t.Errorf("of a flood %d questions were answered, want %d to %d", n, burst/2, most)
+		t.Errorf("of a flood of %d questions %d were answered, want %d to %d", sent.Load(), n, burst/2, most)
 	}
 	t.Logf("%d of the flood answered; the slowest answer to another device took %s", answered.Load(), slowest.Round(10*time.Microsecond))
 	said(t, neighbour, "resolver-asked-too-much", neighbour)

@@ -11,3 +11,14 @@ func (s *Server) Hurry(every time.Duration) {
 		l.every = periods{calm: every, known: every, down: every}
 	}
 }
+
+// Settled says whether the start is over on every network: it serves and stays, or
+// has left that to another.
+func (s *Server) Settled() bool {
+	for _, l := range s.links {
+		if l.place.says() == starting {
+			return false
+		}
+	}
+	return true
+}

@@ -72,6 +72,12 @@ func (g *garage) eventually(what string, ok func() bool) {
 	}
 }
 
+// settled waits until the start is over, in which a server gives way to others.
+func (g *garage) settled() {
+	g.Helper()
+	g.eventually("the end of the start", g.server.Settled)
+}
+
 // A device with a fixed address sits on the address that the next charger would
 // be given. It is found out before anybody asks, and no OFFER waits for that.
 func TestASquattersAddressIsNeverOffered(t *testing.T) {
@@ -366,7 +372,7 @@ func TestWhoServesStays(t *testing.T) {
 	p := newPair(t, [2]string{high, low}, true)
 	p.two.server.Hurry(100 * time.Millisecond)
 	stop := p.one.serve(p.one.server)
-	time.Sleep(1500 * time.Millisecond) // its start is over
+	p.one.settled()
 	began := time.Now()
 	defer p.two.serve(p.two.server)()
 	said := p.two.await(event.AnotherChargegate)
@@ -406,7 +412,7 @@ func TestOfTwoThatStartTogetherTheLowerServes(t *testing.T) {
 	defer p.one.serve(p.one.server)()
 	defer p.two.serve(p.two.server)()
 	p.one.await(event.AnotherChargegate)
-	time.Sleep(1500 * time.Millisecond)
+	p.two.settled()
 	p.one.wire().lease(victim)
 	if p.one.offers() != 0 || p.two.offers() != 1 {
 		t.Errorf("%v offers of the higher, %v of the lower", p.one.offers(), p.two.offers())
@@ -424,7 +430,8 @@ func TestTwoThatAreJoinedBothGoOn(t *testing.T) {
 	p.two.server.Hurry(100 * time.Millisecond)
 	defer p.one.serve(p.one.server)()
 	defer p.two.serve(p.two.server)()
-	time.Sleep(1500 * time.Millisecond)
+	p.one.settled()
+	p.two.settled()
 	p.join("b1")
 	p.one.await(event.RogueServer)
 	p.two.await(event.RogueServer)
@@ -497,7 +504,7 @@ func TestAForgedMarkSilencesNobodyWhoServes(t *testing.T) {
 	g.plug()
 	g.server.Hurry(50 * time.Millisecond)
 	defer g.serve(g.server)()
-	time.Sleep(1500 * time.Millisecond)
+	g.settled()
 	w := g.wire()
 	forger := charger.MAC{2, 0, 0, 0, 0, 1}
 	w.forge(forger, 3)
@@ -517,7 +524,7 @@ func TestOnlyAnotherBoxsQuestionIsAnswered(t *testing.T) {
 	g := newGarage(t)
 	g.plug()
 	defer g.serve(g.server)()
-	time.Sleep(1500 * time.Millisecond)
+	g.settled()
 	w := g.wire()
 	own, err := net.InterfaceByName("gw0")
 	g.must(err)

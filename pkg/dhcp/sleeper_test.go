@@ -139,7 +139,7 @@ func TestARelayedQuestionOfAChargegateIsNotAnswered(t *testing.T) {
 	defer g.serve(g.server)()
 	w := g.wire()
 	w.lease(victim)
-	time.Sleep(1100 * time.Millisecond) // the start is over
+	g.settled()
 	m := message(dhcpv4.MessageTypeDiscover, dhcpv4.TransactionID{0xaa, 0xbb, 0xcc, 0xdd}, victim, dhcpv4.OptClassIdentifier("chargegate"))
 	m.GatewayIPAddr = net.IPv4(10, 83, 2, 200)
 	w.say(intruder, "10.83.2.200:67", server, m)

@@ -22,40 +22,40 @@ import (
 
 var asker = netip.MustParseAddr("10.83.0.7")
 
-// library is a resolver whose upstream knows one name of every kind.
-func library(t testing.TB) *Server {
+// depot is a resolver whose upstream knows one name of every kind.
+func depot(t testing.TB) *Server {
 	t.Helper()
-	const soa = "library.example. 300 IN SOA ns.example. root.example. 1 2 3 4 120"
+	const soa = "depot.example. 300 IN SOA ns.example. root.example. 1 2 3 4 120"
 	books := map[string]*dns.Msg{
-		"one":  {Answer: rrs(t, "one.library.example. 60 IN A 192.0.2.1")},
-		"odd":  {Answer: rrs(t, "ODD.Library.example. 60 IN A 192.0.2.1")},
+		"one":  {Answer: rrs(t, "one.depot.example. 60 IN A 192.0.2.1")},
+		"odd":  {Answer: rrs(t, "ODD.Depot.example. 60 IN A 192.0.2.1")},
 		"none": {MsgHdr: dns.MsgHdr{Rcode: dns.RcodeNameError}, Ns: rrs(t, soa)},
 		"bare": {Ns: rrs(t, soa)},
-		"gone": {Answer: rrs(t, "gone.library.example. 30 IN CNAME away.library.example."), Ns: rrs(t, soa)},
+		"gone": {Answer: rrs(t, "gone.depot.example. 30 IN CNAME away.depot.example."), Ns: rrs(t, soa)},
 		// The target shares its end with the question, in another spelling.
-		"near": {Answer: rrs(t, "near.library.example. 7200 IN CNAME Far.LIBRARY.example.", "Far.LIBRARY.example. 7 IN A 192.0.2.1", "Far.LIBRARY.example. 70 IN A 192.0.2.2")},
-		"zero": {Answer: rrs(t, "zero.library.example. 0 IN A 192.0.2.1")},
+		"near": {Answer: rrs(t, "near.depot.example. 7200 IN CNAME Far.DEPOT.example.", "Far.DEPOT.example. 7 IN A 192.0.2.1", "Far.DEPOT.example. 70 IN A 192.0.2.2")},
+		"zero": {Answer: rrs(t, "zero.depot.example. 0 IN A 192.0.2.1")},
 	}
 	long, many := &dns.Msg{}, &dns.Msg{}
 	for i := range maxChain - 2 {
-		long.Answer = append(long.Answer, rrs(t, fmt.Sprintf("%s.library.example. %d IN CNAME link%d.library.example.", cmpOr(i == 0, "long", fmt.Sprintf("link%d", i-1)), 100+i, i))...)
+		long.Answer = append(long.Answer, rrs(t, fmt.Sprintf("%s.depot.example. %d IN CNAME link%d.depot.example.", cmpOr(i == 0, "long", fmt.Sprintf("link%d", i-1)), 100+i, i))...)
 	}
-	long.Answer = append(long.Answer, rrs(t, fmt.Sprintf("link%d.library.example. 50 IN A 192.0.2.1", maxChain-3))...)
+	long.Answer = append(long.Answer, rrs(t, fmt.Sprintf("link%d.depot.example. 50 IN A 192.0.2.1", maxChain-3))...)
 	for i := range maxAddrs {
-		many.Answer = append(many.Answer, rrs(t, fmt.Sprintf("many.library.example. 60 IN A 192.0.2.%d", i+1))...)
+		many.Answer = append(many.Answer, rrs(t, fmt.Sprintf("many.depot.example. 60 IN A 192.0.2.%d", i+1))...)
 	}
 	books["long"], books["many"] = long, many
-	list := zaptecAnd(t, policy.Rule{Name: "*.library.example", Ports: []uint16{443}, Reason: "test"})
+	list := zaptecAnd(t, policy.Rule{Name: "*.depot.example", Ports: []uint16{443}, Reason: "test"})
 	s := New(Config{Gateways: []netip.Prefix{netip.MustParsePrefix("10.83.0.1/24")}}, list,
 		charger.NewBook(nil, nil), event.New(event.Options{Keep: 10}))
 	exact := map[string]bool{}
 	for name := range books { // as if the list held each itself, so that every form is made ready
-		exact[name+".library.example."] = true
+		exact[name+".depot.example."] = true
 	}
 	s.memory.follow(exact)
 	own := usable([]netip.Prefix{netip.MustParsePrefix("10.83.0.1/24")})
 	s.memory.ask = func(_ context.Context, name string) (answer, error) {
-		book, ok := books[strings.TrimSuffix(name, ".library.example.")]
+		book, ok := books[strings.TrimSuffix(name, ".depot.example.")]
 		if !ok {
 			return answer{}, errDown
 		}
@@ -160,11 +160,11 @@ func TestBothPathsGiveTheSameAnswer(t *testing.T) {
 	}
 	ages := []time.Duration{0, 300 * time.Millisecond, 1700 * time.Millisecond, 2500 * time.Millisecond, 499 * time.Millisecond}
 	synctest.Test(t, func(t *testing.T) {
-		s := library(t)
+		s := depot(t)
 		defer s.memory.shut()
 		f := newFast(s)
 		for _, name := range []string{"one", "odd", "none", "bare", "gone", "near", "zero", "long", "many"} {
-			if _, err := s.memory.find(t.Context(), name+".library.example."); err != nil {
+			if _, err := s.memory.find(t.Context(), name+".depot.example."); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -173,7 +173,7 @@ func TestBothPathsGiveTheSameAnswer(t *testing.T) {
 			for _, name := range []string{"one", "odd", "none", "bare", "gone", "near", "zero", "long", "many"} {
 				for _, e := range edits {
 					for _, spell := range []func(string) string{strings.ToLower, strings.ToUpper, mixed} {
-						in := wire(t, spell(name+".library.example."), dns.TypeA, e.edit)
+						in := wire(t, spell(name+".depot.example."), dns.TypeA, e.edit)
 						bothWays(t, s, f, in)
 						s.respondReady(t.Context(), slices.Clone(in), asker)
 						quick := bothWays(t, s, f, in)
@@ -187,7 +187,7 @@ func TestBothPathsGiveTheSameAnswer(t *testing.T) {
 				}
 			}
 		}
-		for _, name := range []string{"pool.ntp.org.", "example.com.", "x.library.example.", ".", `a\.b.library.example.`, "*.library.example."} {
+		for _, name := range []string{"pool.ntp.org.", "example.com.", "x.depot.example.", ".", `a\.b.depot.example.`, "*.depot.example."} {
 			in := wire(t, name, dns.TypeA)
 			s.respondReady(t.Context(), slices.Clone(in), asker)
 			if bothWays(t, s, f, in) != nil {
@@ -212,10 +212,10 @@ func mixed(name string) string {
 func TestQuickAnswersEndWhenTheyMust(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := library(t)
+		s := depot(t)
 		defer s.memory.shut()
 		f := newFast(s)
-		in := wire(t, "ONE.library.example.", dns.TypeA)
+		in := wire(t, "ONE.depot.example.", dns.TypeA)
 		learn := func() { s.respondReady(t.Context(), slices.Clone(in), asker) }
 		quick := func() string {
 			out := bothWays(t, s, f, in)
@@ -237,9 +237,9 @@ func TestQuickAnswersEndWhenTheyMust(t *testing.T) {
 		learn()
 		expect("the first question was answered by an upstream", "ordinary")
 		learn()
-		expect("the second from memory", "ONE.library.example. 60 IN A 192.0.2.1")
+		expect("the second from memory", "ONE.depot.example. 60 IN A 192.0.2.1")
 		time.Sleep(59*time.Second + 999*time.Millisecond)
-		expect("at the last moment", "ONE.library.example. 1 IN A 192.0.2.1")
+		expect("at the last moment", "ONE.depot.example. 1 IN A 192.0.2.1")
 		ask := s.memory.ask
 		s.memory.ask = func(context.Context, string) (answer, error) { return answer{}, errDown }
 		time.Sleep(time.Millisecond)
@@ -250,7 +250,7 @@ func TestQuickAnswersEndWhenTheyMust(t *testing.T) {
 		time.Sleep(time.Minute)
 		learn()
 		learn()
-		expect("the upstream is back", "ONE.library.example. 60 IN A 192.0.2.1")
+		expect("the upstream is back", "ONE.depot.example. 60 IN A 192.0.2.1")
 		before := s.list.Rules()
 		if err := s.list.Replace(policy.Zaptec()); err != nil {
 			t.Fatal(err)
@@ -263,18 +263,18 @@ func TestQuickAnswersEndWhenTheyMust(t *testing.T) {
 		}
 		expect("the rule is back, and nobody has asked since", "ordinary")
 		learn()
-		expect("somebody has", "ONE.library.example. 60 IN A 192.0.2.1")
+		expect("somebody has", "ONE.depot.example. 60 IN A 192.0.2.1")
 	})
 }
 
 // Whoever is answered quickly has proved as much as who is answered otherwise.
 func TestAQuickAnswerIsAStepOfTheLadder(t *testing.T) {
 	t.Parallel()
-	s := library(t)
+	s := depot(t)
 	defer s.memory.shut()
 	mac := charger.MAC{0x60, 0x15, 0x92, 0x41, 0, 7}
 	s.book = charger.NewBook(charger.Inventory{mac: {MAC: mac, Name: "P1-07"}}, nil)
-	f, in := newFast(s), wire(t, "one.library.example.", dns.TypeA)
+	f, in := newFast(s), wire(t, "one.depot.example.", dns.TypeA)
 	for range 2 {
 		s.respondReady(t.Context(), slices.Clone(in), netip.MustParseAddr("10.83.0.8"))
 	}
@@ -291,9 +291,9 @@ func TestAQuickAnswerIsAStepOfTheLadder(t *testing.T) {
 }
 
 func TestQuickAnswersAllocateNothing(t *testing.T) {
-	s := library(t)
+	s := depot(t)
 	defer s.memory.shut()
-	f, in := newFast(s), wire(t, "near.library.example.", dns.TypeA, func(q *dns.Msg) { q.SetEdns0(1232, false) })
+	f, in := newFast(s), wire(t, "near.depot.example.", dns.TypeA, func(q *dns.Msg) { q.SetEdns0(1232, false) })
 	for range 2 {
 		s.respondReady(t.Context(), slices.Clone(in), asker)
 	}
@@ -313,13 +313,13 @@ func TestQuickAnswersAllocateNothing(t *testing.T) {
 func FuzzFast(f *testing.F) {
 	for _, name := range []string{"one", "odd", "none", "bare", "gone", "near", "zero", "long", "many", "x"} {
 		for _, spell := range []func(string) string{strings.ToLower, mixed} {
-			f.Add(slices.Clip(wire(f, spell(name+".library.example."), dns.TypeA)))
-			f.Add(slices.Clip(wire(f, spell(name+".library.example."), dns.TypeA, func(q *dns.Msg) { q.SetEdns0(1232, true) })))
+			f.Add(slices.Clip(wire(f, spell(name+".depot.example."), dns.TypeA)))
+			f.Add(slices.Clip(wire(f, spell(name+".depot.example."), dns.TypeA, func(q *dns.Msg) { q.SetEdns0(1232, true) })))
 		}
 	}
 	f.Add(slices.Clip(wire(f, "no.pool.ntp.org.", dns.TypeA)))
 	f.Add(slices.Clip(wire(f, "api.zaptec.com.", dns.TypeAAAA)))
-	s := library(f)
+	s := depot(f)
 	quick := newFast(s)
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if len(in) > udpSize {
@@ -366,12 +366,12 @@ func FuzzFast(f *testing.F) {
 func TestReadyIsMadeOfNothingElse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := library(t)
+		s := depot(t)
 		defer s.memory.shut()
-		in := wire(t, "near.library.example.", dns.TypeA, func(q *dns.Msg) { q.SetEdns0(1232, false) })
+		in := wire(t, "near.depot.example.", dns.TypeA, func(q *dns.Msg) { q.SetEdns0(1232, false) })
 		s.respondSpelled(t.Context(), in, asker, overUDP)
 		now := time.Now()
-		k, _ := s.remembered("near.library.example.", now)
+		k, _ := s.remembered("near.depot.example.", now)
 		good := s.respondSpelled(t.Context(), in, asker, overUDP)
 		q, ok := readQuestion(in, make([]byte, 256))
 		if !ok || k.newReady(q, in, good, now, now) == nil {
@@ -402,9 +402,9 @@ func TestReadyIsMadeOfNothingElse(t *testing.T) {
 }
 
 func BenchmarkQuickAnswer(b *testing.B) {
-	s := library(b)
+	s := depot(b)
 	defer s.memory.shut()
-	f, in := newFast(s), wire(b, "near.library.example.", dns.TypeA)
+	f, in := newFast(s), wire(b, "near.depot.example.", dns.TypeA)
 	for range 2 {
 		s.respondReady(b.Context(), slices.Clone(in), asker)
 	}

@@ -143,7 +143,7 @@ func TestMannersOverTCP(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s := library(t)
+				s := depot(t)
 				defer s.memory.shut()
 				far, near := net.Pipe()
 				began := time.Now()
@@ -173,7 +173,7 @@ func TestMannersOverTCP(t *testing.T) {
 func TestWhoDoesNotReadHisAnswersIsLeft(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := library(t)
+		s := depot(t)
 		defer s.memory.shut()
 		far, near := net.Pipe()
 		var sent sync.WaitGroup
@@ -197,7 +197,7 @@ func TestWhoDoesNotReadHisAnswersIsLeft(t *testing.T) {
 func TestWhoAsksTooMuchOverTCPIsLeft(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := library(t)
+		s := depot(t)
 		defer s.memory.shut()
 		far, near := net.Pipe()
 		go func() {
@@ -283,7 +283,7 @@ func TestShortagesDoNotEndTheListening(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		last := errors.New("the listener is broken")
 		l := &short{errs: []error{fmt.Errorf("accept: %w", unix.EMFILE), fmt.Errorf("accept: %w", unix.ECONNABORTED), last}}
-		if err := library(t).serveTCP(t.Context(), l, new(sync.WaitGroup)); err != last {
+		if err := depot(t).serveTCP(t.Context(), l, new(sync.WaitGroup)); err != last {
 			t.Errorf("ended with %v, want %v", err, last)
 		}
 	})

@@ -246,11 +246,11 @@ func TestAFaultOfOurOwnCostsOneAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer so.close()
-	s := library(t)
+	s := depot(t)
 	defer s.memory.shut()
 	work := newWorkers(func(j *job) { s.answerUDP(t.Context(), j) })
 	r := reader{Server: s, b: datagram.New(so.udp, udpBatch, udpSize, 0), udp: so.udp, work: work, fast: newFast(s)}
-	quick, slow, good := wire(t, "one.library.example.", dns.TypeA, numbered(1)), wire(t, "pool.ntp.org.", dns.TypeA, numbered(2)), wire(t, "one.library.example.", dns.TypeAAAA, numbered(3))
+	quick, slow, good := wire(t, "one.depot.example.", dns.TypeA, numbered(1)), wire(t, "pool.ntp.org.", dns.TypeA, numbered(2)), wire(t, "one.depot.example.", dns.TypeAAAA, numbered(3))
 	for range 2 {
 		s.respondReady(t.Context(), quick, asker)
 	}

@@ -5,8 +5,9 @@
 #   make test    everything: units, and the garage with real programs
 #   make bench   figures: the rooms alone, a whole garage after a power cut, and beside
 #                others in the same run DHCP (dnsmasq, Kea), names (dnsmasq, unbound,
-#                CoreDNS) and time (chronyd); a quarter of an hour, BENCH_RUNS=1 for
-#                five minutes, and at first some more to build CoreDNS
+#                CoreDNS), time (chronyd) and the way out (nginx, haproxy, no proxy at
+#                all); twenty minutes, BENCH_RUNS=1 for six, and at first some more to
+#                build CoreDNS
 #   make lint    form and common mistakes
 #   make install the programs, units and a first configuration onto this system
 #
@@ -68,6 +69,7 @@ bench: build
 	bin/chargesim bench dhcp -bin bin -runs $(BENCH_RUNS)
 	bin/chargesim bench names -bin bin -runs $(BENCH_RUNS)
 	bin/chargesim bench time -bin bin -runs $(BENCH_RUNS)
+	bin/chargesim bench egress -bin bin -runs $(BENCH_RUNS)
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \

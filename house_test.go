@@ -17,7 +17,7 @@ import (
 // The layers of the house (docs/design.md, section 2). Whoever adds a package
 // says here what it is.
 var (
-	nouns = []string{"charger", "datagram", "event", "hello", "lease", "limit", "policy"}
+	nouns = []string{"carry", "charger", "datagram", "event", "hello", "lease", "limit", "policy", "volume"}
 	rooms = []string{"denied", "dhcp", "egress", "handover", "ntprelay", "radio", "resolver", "status", "uplink"}
 )
 

@@ -30,6 +30,9 @@ const (
 	networkd  = "P1-networkd"  //
 	library   = "P1-library"   // is moved by the library's client
 	neighbour = "P1-neighbour" // lives next to the others
+	hostile   = "P1-hostile"   // attacks with programs
+	forger    = "P1-forger"    // attacks with frames of its own making
+	flooder   = "P1-flooder"   // attacks with numbers
 	witness   = "P1-witness"   // is there when the daemon dies
 )
 
@@ -86,9 +89,12 @@ func run(m *testing.M) (int, error) {
 			{Name: udhcpc, Network: "P1"}, {Name: dhclient, Network: "P1"}, {Name: dhcpcd, Network: "P1"},
 			{Name: networkd, Network: "P1"}, {Name: library, Network: "P1"},
 			{Name: neighbour, Network: "P1"}, {Name: witness, Network: "P1"}, {Name: upstairs, Network: "P2"},
+			{Name: hostile, Network: "P1"}, {Name: forger, Network: "P1"}, {Name: flooder, Network: "P1"},
 		},
 		Habits: sim.Brisk(), LogLevel: "debug",
+		Plain:    []string{sim.OCPP},
 		NameRate: 1000, // one device asks all that the tests want to know
+		Allow:    []string{sim.Big, "*." + tenants},
 	})
 	if err != nil {
 		return 1, err

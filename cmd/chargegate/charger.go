@@ -54,13 +54,15 @@ func (c *call) showCharger(d status.ChargerDetail) {
 	c.showStation(d)
 	c.detail("cloud", fmt.Sprintf("%s open, %s since the daemon started", count(d.Sessions, "conversation"), count(d.Connects, "conversation")))
 	c.detail("today", fmt.Sprintf("%s up, %s down", volume(d.UpToday), volume(d.DownToday)))
-	c.detail("in all", fmt.Sprintf("%s up, %s down", volume(d.Up), volume(d.Down)))
+	c.detail("in all", fmt.Sprintf("%s up, %s down since the daemon started", volume(d.Up), volume(d.Down)))
 	if d.Refused != "" {
 		c.detail("refused", fmt.Sprintf("%s, %s", d.Refused, ago(d.RefusedAge)))
 	}
 	if d.Unreachable != "" {
 		c.detail("no answer", fmt.Sprintf("from %s, %s", d.Unreachable, ago(d.UnreachableAge)))
 	}
+	c.showConversations(d)
+	c.showVolume(d.Volume)
 	if len(d.Events) > 0 {
 		fmt.Fprintf(c, "\n%s\n", c.in(bold, "Last events"))
 		now := time.Now()

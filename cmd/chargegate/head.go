@@ -23,6 +23,7 @@ func (c *call) showHead(st status.Status) {
 	h.link()
 	h.clock()
 	h.names()
+	h.outages()
 	for _, n := range st.Networks {
 		h.network(n)
 	}
@@ -79,6 +80,19 @@ func (h *head) names() {
 		text = "answered, though " + u.Problem
 	}
 	h.fact("names", status.AboutNames, text, well)
+}
+
+// outages are the allowed names that cannot be reached though names are answered.
+func (h *head) outages() {
+	var texts []string
+	for _, t := range h.st.Troubles {
+		if t.About == status.AboutOutage {
+			texts = append(texts, t.Text)
+		}
+	}
+	if len(texts) > 0 {
+		h.fact("outage", status.AboutOutage, strings.Join(texts, " "), false)
+	}
 }
 
 func (h *head) network(n status.NetworkState) {

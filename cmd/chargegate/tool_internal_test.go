@@ -107,6 +107,7 @@ func newDaemon(t *testing.T) *daemon {
 		},
 	}}
 	seven, eight := netip.MustParseAddr("10.83.0.7"), netip.MustParseAddr("10.83.0.8")
+	d.src.Conversations, d.src.Volume = conversations(now), volumes
 	seen := ago(25*time.Minute + 30*time.Second)
 	book.Asked(mac7, "P1", "Zaptec Go", seen)
 	book.Leased(mac7, "P1", seven, true, seen)
@@ -124,6 +125,51 @@ func newDaemon(t *testing.T) *daemon {
 	log.Say(event.ChargerOnline, event.MAC(mac7))
 	log.Say(event.ChargerOffline, event.MAC(mac8), event.F("SINCE", "5m"), event.F("STAGE", "time"))
 	return d
+}
+
+// conversations are those of P1-07, which fetched firmware this morning, and of
+// P1-08, which asks for what it must not have.
+func conversations(now time.Time) func(charger.MAC, netip.Addr) ([]status.Conversation, []status.Past) {
+	before := func(d time.Duration) time.Time { return now.Add(-d - 30*time.Second) }
+	return func(mac charger.MAC, _ netip.Addr) (open []status.Conversation, past []status.Past) {
+		switch mac {
+		case mac7:
+			open = []status.Conversation{
+				{Name: policy.Hub, Port: 8883, By: "sni", Reason: "Zaptec cloud: the lasting conversation", Remote: netip.MustParseAddrPort("20.50.65.7:8883"),
+					Opened: before(51 * time.Hour), Silent: status.Seconds(48 * time.Second), Up: 4_200_000, Down: 1_900_000, Taken: 2},
+				{Name: "api.zaptec.com", Port: 443, By: "address", Remote: netip.MustParseAddrPort("13.69.68.20:443"),
+					Opened: before(0), Silent: status.Seconds(time.Second), Up: 1800, Down: 5200},
+			}
+			past = []status.Past{
+				{Outcome: "ended", Name: "api.zaptec.com", Port: 443, Reason: "the charger hung up", Count: 69, First: before(20 * time.Minute), At: before(12 * time.Minute),
+					Lasted: status.Seconds(7 * time.Minute), Up: 150_000, Down: 4_900_000},
+				{Outcome: "unreachable", Name: "devices.zaptec.com", Port: 443, Reason: "no server takes the connection", Count: 1, First: before(25 * time.Minute), At: before(25 * time.Minute)},
+				{Outcome: "ended", Name: policy.Hub, Port: 8883, Reason: "the server does not answer any more", Count: 1, First: before(51 * time.Hour), At: before(51 * time.Hour),
+					Lasted: status.Seconds(167 * time.Hour), Up: 13_000_000, Down: 6_000_000},
+			}
+		case mac8:
+			past = []status.Past{
+				{Outcome: "refused", Name: "firmware.example.com", Port: 443, Reason: "the name is not on the list", Count: 7, First: before(30 * time.Minute), At: before(11 * time.Minute)},
+				{Outcome: "refused", Name: evil, Port: 443, Reason: "the name is not on the list", Count: 1, First: before(40 * time.Minute), At: before(40 * time.Minute)},
+				{Outcome: "refused", Reason: "it had 8 conversations open, as many as one may", Count: 1, First: before(41 * time.Minute), At: before(41 * time.Minute)},
+			}
+		}
+		return open, past
+	}
+}
+
+// volumes are the accounts of P1-07; nobody else has any.
+func volumes(mac charger.MAC, _ time.Time) status.Volume {
+	if mac != mac7 {
+		return status.Volume{Dated: true}
+	}
+	row := func(name string, times int64) status.VolumeRow {
+		day := status.Moved{Up: 1_900_000 / times, Down: 1_100_000 / times, Sessions: 2}
+		return status.VolumeRow{Name: name, Today: status.Moved{Up: day.Up / 2, Down: day.Down / 2, Sessions: 1}, Yesterday: day,
+			Week:  status.Moved{Up: 7 * day.Up, Down: 7 * day.Down, Sessions: 14},
+			Month: status.Moved{Up: 30 * day.Up, Down: 30 * day.Down, Sessions: 60}}
+	}
+	return status.Volume{Dated: true, Since: "2026-10-23", Sum: row("", 1), Names: []status.VolumeRow{row(policy.Hub, 1), row("api.zaptec.com", 40), row("", 9000)}}
 }
 
 // start serves the house; the test's end, or stop, ends it.
@@ -219,6 +265,8 @@ func TestPages(t *testing.T) {
 		{"status-ascii", ascii, []string{"status"}, exitAttention},
 		{"chargers", pipe, []string{"chargers"}, exitAttention},
 		{"chargers-80", wide(80), []string{"chargers"}, exitAttention},
+		{"charger-online-80", wide(80), []string{"charger", "P1-07"}, exitWell},
+		{"charger-online-40", wide(40), []string{"charger", "P1-07"}, exitWell},
 		{"charger-online", pipe, []string{"charger", "P1-07"}, exitWell},
 		{"charger-refused", wide(80), []string{"charger", "60-15-92-41-00-08"}, exitAttention},
 		{"charger-stranger", pipe, []string{"charger", "02:00:00:00:00:01"}, exitAttention},
@@ -270,6 +318,12 @@ func TestHouseNeedsAttention(t *testing.T) {
 	}
 	d.src.Pools = func(time.Time) []status.PoolUse {
 		return []status.PoolUse{{Network: "P1", Size: 32, Used: 32, StrangerSize: 8, StrangerUsed: 8}}
+	}
+	d.src.Outages = func() []status.Outage {
+		return []status.Outage{
+			{Name: policy.Hub, Port: 8883, Cause: "tcp", Words: "no server takes the connection", Since: time.Now().Add(-12*time.Minute - 30*time.Second), Last: time.Now()},
+			{Name: "api.zaptec.com", Port: 443, Cause: "dns", Words: "its address cannot be found", Since: time.Now(), Last: time.Now()},
+		}
 	}
 	d.src.Radios = func() []status.Radio {
 		return []status.Radio{{Network: "P1", Interface: "wlan0", State: "missing", Problem: "no wireless interface has this name"}}

@@ -48,6 +48,8 @@ type house struct {
 	clock     *ntprelay.Server
 	radio     *radio.Server
 	wire      *uplink.Server
+	porter    *egress.Server
+	accounts  *accounts
 	services  []run.Service
 }
 
@@ -104,14 +106,16 @@ func (h *house) furnish() error {
 	cfg.DNS.Synchronised = func() bool { return h.clock.Clock().Synchronised }
 	cfg.DNS.File = filepath.Join(o.state, "names")
 	h.names = resolver.New(cfg.DNS, h.list, h.book, log)
-	porter := egress.New(cfg.Egress, h.list, h.names, h.book, h.store, log)
+	h.accounts = openAccounts(filepath.Join(o.state, "volume"), h.book, cfg.DNS.Synchronised, log)
+	h.porter = egress.New(cfg.Egress, h.list, h.names, h.book, h.store, log)
+	h.porter.KeepAccounts(h.accounts)
 	firewall := denied.New(cfg.Denied, h.book, log)
 	h.radio = radio.New(cfg.Radio, h.book, log)
 	h.wire = uplink.New(uplink.Config{Interface: cfg.Uplink.Interface}, log)
-	collectors := []prometheus.Collector{h.addresses, h.names, h.clock, porter, firewall, h.radio, h.wire}
+	collectors := []prometheus.Collector{h.addresses, h.names, h.clock, h.porter, firewall, h.radio, h.wire, h.accounts}
 	board := status.New(cfg.Status, h.sources(collectors), log)
 
-	h.services = []run.Service{h.addresses, h.names, h.clock, porter, firewall, h.radio, h.wire, board, told, &reloader{house: h}}
+	h.services = []run.Service{h.addresses, h.names, h.clock, h.accounts, h.porter, firewall, h.radio, h.wire, board, told, &reloader{house: h}}
 	return nil
 }
 
@@ -127,6 +131,7 @@ func (h *house) serve(ctx context.Context) error {
 	if err != nil {
 		h.log.Say(event.DaemonFailed, event.Err(err))
 	}
+	h.accounts.save(time.Now())
 	if closing := h.leases.Close(); closing != nil {
 		h.log.Say(event.LeaseStorageFailed, event.Err(closing))
 	}

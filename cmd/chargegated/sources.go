@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"net/netip"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"chargegate/pkg/charger"
 	"chargegate/pkg/resolver"
 	"chargegate/pkg/status"
+	"chargegate/pkg/volume"
 )
 
 // sources hands the noticeboard what it shows. Rooms do not know each other, so
@@ -18,6 +21,7 @@ func (h *house) sources(collectors []prometheus.Collector) status.Sources {
 		Site: h.cfg.Site, Version: buildVersion(), Started: h.began,
 		Book: h.book, List: h.list, Networks: h.networks(),
 		Clock: h.clockNow, TimeSources: h.timeSources, Trouble: h.addresses.Trouble, Pools: h.pools, Radios: h.radios, Link: h.link, Uplink: h.uplink,
+		Conversations: h.conversations, Volume: h.volume, Today: h.today, Outages: h.outages,
 		AskEach: h.askEach, LookupNetIP: h.names.LookupNetIP, Confirmed: h.names.Confirmed,
 		Collectors: collectors,
 	}
@@ -113,4 +117,49 @@ func dnsServers(all []resolver.ServerState) []status.DNSServer {
 func (h *house) link() status.Link {
 	l := h.wire.State()
 	return status.Link{Interface: l.Interface, Known: l.Known, Up: l.Up(), Missing: l.Missing, Do: l.Do, Address: l.Address, Since: l.Since, Problem: l.Problem}
+}
+
+func (h *house) conversations(mac charger.MAC, addr netip.Addr) (open []status.Conversation, past []status.Past) {
+	now := time.Now()
+	all, over := h.porter.Conversations(mac, addr)
+	for _, c := range all {
+		open = append(open, status.Conversation{Name: c.Name, Port: c.Port, By: c.By, Reason: c.Reason, Remote: c.Remote, Opened: c.Opened,
+			Silent: status.Seconds(max(0, now.Sub(c.Moved))), Up: c.Up, Down: c.Down, Taken: c.Taken})
+	}
+	for _, p := range over {
+		past = append(past, status.Past{Outcome: p.Outcome, Name: p.Name, Port: p.Port, Reason: p.Reason, Count: p.Count, First: p.First, At: p.At,
+			Lasted: status.Seconds(p.Lasted), Up: p.Up, Down: p.Down})
+	}
+	return open, past
+}
+
+func (h *house) volume(mac charger.MAC, now time.Time) status.Volume {
+	t := h.accounts.Of(mac, now)
+	row := func(r volume.Row) status.VolumeRow {
+		return status.VolumeRow{Name: r.Name, Today: status.Moved(r.Today), Yesterday: status.Moved(r.Yesterday), Week: status.Moved(r.Week), Month: status.Moved(r.Month)}
+	}
+	shown := status.Volume{Dated: t.Dated, Sum: row(t.Sum)}
+	if t.Since != 0 {
+		shown.Since = t.Since.String()
+	}
+	for _, r := range t.Names {
+		shown.Names = append(shown.Names, row(r))
+	}
+	return shown
+}
+
+func (h *house) today(now time.Time) map[charger.MAC]status.Moved {
+	out := map[charger.MAC]status.Moved{}
+	for mac, f := range h.accounts.Today(now) {
+		out[mac] = status.Moved(f)
+	}
+	return out
+}
+
+func (h *house) outages() []status.Outage {
+	var out []status.Outage
+	for _, o := range h.porter.Outages() {
+		out = append(out, status.Outage{Name: o.Name, Port: o.Port, Cause: o.Cause, Words: o.Words, Since: o.Since, Failed: o.Failed, Last: o.Last, Shaky: o.Shaky})
+	}
+	return out
 }

@@ -23,6 +23,7 @@ Files
   /etc/chargegate/chargers.csv      which charger stands in which parking space
   /etc/chargegate/*.psk             the password of each Wi-Fi
   /var/lib/chargegate/leases/       who has which address
+  /var/lib/chargegate/volume/       what each device moved, a file for each day
   /run/chargegate/status.sock       where the tool asks
 
 Signals

@@ -58,7 +58,7 @@ type contest struct {
 
 // contests are what can be measured.
 func contests() map[string]contest {
-	return map[string]contest{"dhcp": dhcpContest(), "names": namesContest(), "time": timeContest()}
+	return map[string]contest{"dhcp": dhcpContest(), "names": namesContest(), "time": timeContest(), "egress": egressContest()}
 }
 
 // benchmark measures a room of the house beside what others have in its place.
@@ -124,6 +124,10 @@ func choose(b *bench, named string) ([]contestant, error) {
 	wanted := strings.Split(named, ",")
 	for _, p := range b.peers {
 		if named != "all" && !slices.Contains(wanted, p.name) {
+			continue
+		}
+		if p.program == "" {
+			servers = append(servers, &router{bench: b})
 			continue
 		}
 		_, err := sim.Find(p.program)
@@ -237,9 +241,10 @@ func (b *bench) measured(p *sim.Program, u *use, work func() (done int, wall tim
 	return nil
 }
 
-// spent is the processor time of the server, of the load and of all others.
+// spent is the processor time of the server, of the load and of all others. Where
+// the kernel is the server p is nil, and nobody knows.
 func spent(p *sim.Program) (all [3]time.Duration, err error) {
-	if all[0], err = sim.CPU(p.PID()); err != nil {
+	if all[0], err = ofFamily(p, sim.CPU); err != nil {
 		return all, err
 	}
 	if all[1], err = sim.CPU(os.Getpid()); err != nil {
@@ -248,6 +253,21 @@ func spent(p *sim.Program) (all [3]time.Duration, err error) {
 	busy, err := sim.Busy()
 	all[2] = busy - all[0] - all[1]
 	return all, err
+}
+
+// ofFamily adds something up over a server and the processes that it started.
+func ofFamily[N ~int64](p *sim.Program, of func(pid int) (N, error)) (sum N, err error) {
+	if p == nil {
+		return 0, nil
+	}
+	for _, pid := range sim.Family(p.PID()) {
+		n, err := of(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

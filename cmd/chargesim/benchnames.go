@@ -278,12 +278,6 @@ func (b *bench) takeProfile(ctx context.Context, s contestant, _ results) error 
 	if loops[b.profiled] == nil {
 		return fmt.Errorf("-profile-of %s; there are: cached, miss", b.profiled)
 	}
-	fmt.Fprint(b.progress, "profile of ", s.Name(), ":")
-	defer fmt.Fprintln(b.progress)
-	perf, err := sim.Find("perf")
-	if err != nil {
-		return err
-	}
 	o, end, err := b.session(ctx, s, namePort, remembered(), results{})
 	if err != nil {
 		return err
@@ -292,17 +286,28 @@ func (b *bench) takeProfile(ctx context.Context, s contestant, _ results) error 
 	if err := o.remember(ctx); err != nil {
 		return err
 	}
+	return b.recorded(ctx, s, o.program, func() error { return o.loop(ctx, b.profiled, loops[b.profiled]) })
+}
+
+// recorded lets perf record what a program does while a loop runs.
+func (b *bench) recorded(ctx context.Context, s contestant, p *sim.Program, loop func() error) error {
+	fmt.Fprint(b.progress, "profile of ", s.Name(), ":")
+	defer fmt.Fprintln(b.progress)
+	perf, err := sim.Find("perf")
+	if err != nil {
+		return err
+	}
 	file, err := filepath.Abs(b.profile)
 	if err != nil {
 		return err
 	}
 	seconds := strconv.Itoa(max(1, int(b.lasts/time.Second)))
-	recorder := exec.CommandContext(ctx, perf, "record", "-q", "-g", "-o", file, "-p", strconv.Itoa(o.program.PID()), "sleep", seconds)
+	recorder := exec.CommandContext(ctx, perf, "record", "-q", "-g", "-o", file, "-p", strconv.Itoa(p.PID()), "sleep", seconds)
 	recorder.Stdout, recorder.Stderr = os.Stderr, os.Stderr
 	if err := recorder.Start(); err != nil {
 		return err
 	}
-	err = o.loop(ctx, b.profiled, loops[b.profiled])
+	err = loop()
 	return errors.Join(err, recorder.Wait())
 }
 

@@ -206,10 +206,11 @@ func limit(server, load, others float64) string {
 	return "neither (it and the load waited for each other)"
 }
 
-// times is how many times better ours is.
+// times is how many times better ours is. What was too little to be told from the
+// rest, and so may be less than nothing, is not compared.
 func (r row) times(ours, theirs float64) string {
 	switch {
-	case ours == 0 || theirs == 0 || r.better == neither:
+	case ours <= 0 || theirs <= 0 || r.better == neither:
 		return ""
 	case r.better == more:
 		return " ×" + rough(ours/theirs)

@@ -130,6 +130,8 @@ func TestConfigurationsAreFilled(t *testing.T) {
 		"dnsmasq-names.conf": {"garage-p1", "/bench.example/" + sim.ResolverAddr, "address=/#/"},
 		"unbound.conf":       {"interface: 10.83.0.1", "\"bench.example.\" transparent", "forward-addr: " + sim.ResolverAddr, "/state"},
 		"Corefile":           {"bind 10.83.0.1", "bench.example ", "forward . " + sim.ResolverAddr, "NXDOMAIN"},
+		"nginx.conf":         {"listen 10.83.0.1:18443", ".bench.example ", "resolver " + sim.ResolverAddr, "/state/"},
+		"haproxy.cfg":        {"bind 10.83.0.1:18443", ".bench.example ", sim.CalledNames()[7], sim.ResolverAddr + ":53"},
 		"chrony.conf":        {"bindaddress 10.83.0.1", "allow 10.83.0.0/21", "server " + sim.TimeAddr},
 	} {
 		text, err := b.fill(name, b.facts("garage-p1", "/state"))
@@ -159,13 +161,20 @@ func TestPeersAreChosenByName(t *testing.T) {
 	if _, err := choose(b, "dnsmask"); err == nil || !strings.Contains(err.Error(), "dnsmasq") {
 		t.Errorf("-peers dnsmask says %v, want the names that there are", err)
 	}
+	b.contest = egressContest()
+	if got, err := choose(b, direct); err != nil || len(got) != 2 || got[1].Name() != direct {
+		t.Errorf("-peers direct, which is no program, measures %v, %v", got, err)
+	}
 	if err := benchmark(t.Context(), nil); err == nil {
 		t.Error("bench without a word says nothing")
 	}
-	for _, word := range []string{"dhcp", "names", "time"} {
+	for _, word := range []string{"dhcp", "names", "time", "egress"} {
 		if err := benchmark(t.Context(), []string{word, "-runs", "0"}); err == nil {
 			t.Errorf("%s -runs 0 is taken", word)
 		}
+	}
+	if err := benchmark(t.Context(), []string{"egress", "-together", "65"}); err == nil || !strings.Contains(err.Error(), "64") {
+		t.Errorf("egress -together 65 says %v, want what is allowed", err)
 	}
 	if err := benchmark(t.Context(), []string{"names", "-together", "129"}); err == nil || !strings.Contains(err.Error(), "128") {
 		t.Errorf("names -together 129 says %v, want what is allowed", err)

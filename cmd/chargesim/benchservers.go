@@ -12,6 +12,7 @@ import (
 	"text/template"
 	"time"
 
+	"chargegate/pkg/egress"
 	"chargegate/pkg/sim"
 )
 
@@ -42,8 +43,9 @@ type facts struct {
 	Server, First, Last, Mask string
 	Subnet                    string
 	Resolver, Time, Zone      string // what lies beyond the uplink
-	Chargers                  int
+	Chargers, Proxy           int
 	Quiet                     bool
+	Called                    []string // names of servers that are called
 }
 
 func (b *bench) facts(iface, state string) facts {
@@ -52,7 +54,7 @@ func (b *bench) facts(iface, state string) facts {
 		Server: benchAddress.Addr().String(), First: benchFirst.String(), Last: benchLast.String(),
 		Mask: net.IP(net.CIDRMask(benchAddress.Bits(), 32)).String(), Subnet: benchAddress.Masked().String(),
 		Resolver: sim.ResolverAddr, Time: sim.TimeAddr, Zone: sim.BenchZone,
-		Chargers: benchChargers, Quiet: b.quiet,
+		Chargers: benchChargers, Proxy: egress.Port, Quiet: b.quiet, Called: sim.CalledNames(),
 	}
 }
 
@@ -114,7 +116,8 @@ func (g *gate) Start(ctx context.Context, dir string) (*sim.Program, error) {
 	return g.stand.Gateway.Daemon, err
 }
 
-// A peerKind is a server of somebody else.
+// A peerKind is a server of somebody else. Without a program it is the kernel, which
+// forwards.
 type peerKind struct {
 	name, program, config string
 	version               []string
@@ -190,6 +193,26 @@ func (p *peer) startOnce(ctx context.Context, config string) (*sim.Program, erro
 		return nil, err
 	}
 	return program, nil
+}
+
+// router is the box without any server: its kernel forwards what the others carry.
+type router struct {
+	*bench
+	stand *sim.Stand
+}
+
+func (r *router) Name() string      { return direct }
+func (r *router) Version() string   { return "forwarded by the kernel, without a proxy and a firewall" }
+func (r *router) Stand() *sim.Stand { return r.stand }
+func (r *router) Close()            { r.stand.Close() }
+
+func (r *router) Open(ctx context.Context) (err error) {
+	r.stand, err = r.box(ctx)
+	return err
+}
+
+func (r *router) Start(ctx context.Context, _ string) (*sim.Program, error) {
+	return nil, r.stand.Forward(ctx)
 }
 
 // said is the first line of what a program says of itself.

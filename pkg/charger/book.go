@@ -146,6 +146,15 @@ func (b *Book) At(addr netip.Addr) (MAC, bool) {
 	return k.mac, ok
 }
 
+// Named reports whether a charger of the inventory holds an address, on its own
+// network. Without an inventory everybody who holds one counts.
+func (b *Book) Named(addr netip.Addr) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	k, ok := b.byAddr[addr.Unmap()]
+	return ok && (len(b.inv) == 0 || b.namedLocked(k))
+}
+
 // StageOf returns how far a MAC has come, a charger's on its own network.
 func (b *Book) StageOf(mac MAC) Stage {
 	b.mu.Lock()
@@ -315,6 +324,24 @@ func (b *Book) Opened(addr netip.Addr, cloud bool, now time.Time) {
 		s.connects++
 		if cloud {
 			s.sessions++
+		}
+	})
+}
+
+// Resumed tells that a conversation of the charger at addr goes on that the daemon
+// before this one had; cloud is as in Opened. heard is when bytes last came down on
+// it, zero if none ever did: the charger is as far as it was.
+func (b *Book) Resumed(addr netip.Addr, cloud bool, heard, now time.Time) {
+	b.atChange(addr, now, func(s *seen) {
+		if !cloud {
+			return
+		}
+		s.sessions++
+		if !heard.IsZero() {
+			s.talked = heard
+			if s.last.Before(heard) {
+				s.last = heard
+			}
 		}
 	})
 }

@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"chargegate/pkg/egress"
@@ -9,11 +11,12 @@ import (
 )
 
 const (
-	allowName   = `write the name in full, like "ocpp.example.com", or "*.example.com" for everything below it`
-	allowPorts  = "write the TCP ports as a list of whole numbers from 1 to 65535, like [443]"
-	allowReason = "write why it may be reached, for whoever reads the list in ten years"
-	allowPlain  = "write true where the conversation is not TLS (OCPP over ws://), else leave it out"
-	allowForce  = "write true to allow a name that anybody can rent a part of, else leave it out"
+	allowName      = `write the name in full, like "ocpp.example.com", or "*.example.com" for everything below it`
+	allowPorts     = "write the TCP ports as a list of whole numbers from 1 to 65535, like [443]"
+	allowReason    = "write why it may be reached, for whoever reads the list in ten years"
+	allowPlain     = "write true where the conversation is not TLS (OCPP over ws://), else leave it out"
+	allowAddresses = `write the private addresses that the name may have as a list of text, like ["10.1.2.3"] or ["10.1.2.0/24"], or leave it out: public ones need not be named`
+	allowForce     = "write true to allow a name that anybody can rent a part of, else leave it out"
 )
 
 // shared are names below which anybody can rent one for himself: a pattern
@@ -49,6 +52,7 @@ func (s *section) rule() (rule policy.Rule, forced, ok bool) {
 	rule.Name, _ = s.text("name", allowName, true)
 	rule.Ports = s.ports()
 	rule.Plain = s.yesNo("plain", allowPlain)
+	rule.Addresses = s.addresses()
 	rule.Reason, _ = s.text("reason", allowReason, true)
 	forced = s.yesNo("force", allowForce)
 	if v := rule.Reason; v != "" && !isReason(v) {
@@ -92,6 +96,66 @@ func (s *section) ports() []uint16 {
 		ports = append(ports, uint16(it.whole))
 	}
 	return ports
+}
+
+// carrier is what a provider's own network uses (RFC 6598): private like RFC 1918,
+// but no garage's own.
+var carrier = netip.MustParsePrefix("100.64.0.0/10")
+
+// addresses reads the private addresses that a rule's name may have.
+func (s *section) addresses() []netip.Prefix {
+	var list []netip.Prefix
+	for _, it := range s.items("addresses", allowAddresses, isText) {
+		p, why := privatePrefix(it.text)
+		if why == "" && slices.Contains(list, p) {
+			why = "stands twice"
+		}
+		if why != "" {
+			s.fault(it.at, it.key, "%s %s", quote(it.text), why)
+			continue
+		}
+		list = append(list, p)
+		s.named = append(s.named, named{p, it})
+	}
+	return list
+}
+
+// privatePrefix reads an address or a subnet, or says why it cannot stand there.
+func privatePrefix(text string) (p netip.Prefix, why string) {
+	if a, err := netip.ParseAddr(text); err == nil {
+		p = netip.PrefixFrom(a, a.BitLen())
+	} else if p, err = netip.ParsePrefix(text); err != nil {
+		return p, "is neither an address nor a subnet; " + allowAddresses
+	}
+	switch a := p.Addr(); {
+	case !a.Is4():
+		return p, "is not IPv4; " + allowAddresses
+	case p != p.Masked():
+		return p, fmt.Sprintf("is an address within a subnet; write the subnet, %q, or the address alone, %q", p.Masked(), a)
+	case a.IsLoopback() || a.IsLinkLocalUnicast() || a.As4()[0] == 0 && p.Bits() >= 8 || a.As4()[0] >= 224:
+		return p, "is no server's address on any network and is never dialled; " + allowAddresses
+	case isPrivate(p), carrier.Bits() <= p.Bits() && carrier.Contains(a):
+		return p, ""
+	}
+	return p, "is not private; allowed are addresses within 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 (RFC 1918) and 100.64.0.0/10 (RFC 6598), and public ones need not be named"
+}
+
+// A named is an address or subnet that a rule's name may have.
+type named struct {
+	netip.Prefix
+	item
+}
+
+// housed says which of them lie in the chargers' networks, which are never dialled.
+func (r *reader) housed(c *Config) {
+	for _, n := range r.named {
+		for _, network := range c.Networks {
+			if network.Gateway.IsValid() && network.Gateway.Overlaps(n.Prefix) {
+				r.fault(n.at, n.key, "%s overlaps %s, the network %s of the chargers, which is never dialled; write the server's own address",
+					quote(n.text), network.Gateway.Masked(), network.Name)
+			}
+		}
+	}
 }
 
 // portFault says why a port cannot be handed to egress, or nothing.

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -291,5 +292,25 @@ func TestAllChargersMayCallAtOnceAfterAPowerCut(t *testing.T) {
 		if cfg.Egress.Total != want {
 			t.Errorf("%d chargers may hold %d conversations, want %d", chargers, cfg.Egress.Total, want)
 		}
+	}
+}
+
+// A private address of a server that a rule names is no place for the chargers.
+func TestAddressesOfARule(t *testing.T) {
+	rule := "\n[[egress.allow]]\nname = \"ocpp.example.com\"\nports = [443]\nreason = \"lab\"\naddresses = "
+	c := parse(t, good+rule+`["10.1.2.3", "192.168.7.0/24", "172.16.0.0/12", "100.64.1.0/24"]`+"\n")
+	want := []netip.Prefix{netip.MustParsePrefix("10.1.2.3/32"), netip.MustParsePrefix("192.168.7.0/24"),
+		netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("100.64.1.0/24")}
+	if got := c.Rules[len(c.Rules)-1].Addresses; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if c := parse(t, good+rule+"[]\n"); len(c.Rules[len(c.Rules)-1].Addresses) != 0 {
+		t.Error("an empty list names something")
+	}
+	// address = "auto" goes out of its way.
+	was := parse(t, good).Networks[0].Gateway
+	c = parse(t, good+rule+`["`+was.Masked().Addr().Next().Next().String()+`"]`+"\n")
+	if got := c.Networks[0].Gateway; got.Overlaps(was) || !got.IsValid() {
+		t.Errorf("the chargers get %s, where the server is", got)
 	}
 }

@@ -64,7 +64,7 @@ func (c *Config) Takeover(next *Config) []policy.Rule {
 }
 
 func sameRule(a, b policy.Rule) bool {
-	return a.Name == b.Name && a.Plain == b.Plain && a.Reason == b.Reason && slices.Equal(a.Ports, b.Ports)
+	return a.Name == b.Name && a.Plain == b.Plain && a.Reason == b.Reason && slices.Equal(a.Ports, b.Ports) && slices.Equal(a.Addresses, b.Addresses)
 }
 
 // diffNetworks compares network by network, by their names.

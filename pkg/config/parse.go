@@ -147,6 +147,7 @@ func (r *reader) config(root *table) *Config {
 
 	r.apart(networks, c)
 	r.subnets(networks, c)
+	r.housed(c)
 	return c
 }
 

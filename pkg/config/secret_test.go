@@ -159,6 +159,7 @@ func TestDiffTellsReloadFromRestart(t *testing.T) {
 		"inventory":            {change("[[network]]", "inventory = \"c.csv\"\n[[network]]"), "site.inventory", ""},
 		"rule on a known port": {good + rule, "egress.allow", ""},
 		"rule on a new port":   {good + strings.Replace(rule, "443", "443, 8443", 1), "egress.allow", "egress.allow (its ports)"},
+		"rule's addresses":     {good + rule + "addresses = [\"192.168.7.0/24\"]\n", "egress.allow", ""},
 		"thresholds":           {good + "[signal]\nwarn = -70\nminimum = -72\ncritical = -77\n", "signal.warn signal.minimum signal.critical", ""},
 		"log":                  {good + "[log]\nlevel = \"debug\"\nformat = \"json\"\n", "log.level", "log.format"},
 		"radio":                {change("channel = 6", "channel = 11"), "", "network.P1.radio.channel"},
@@ -174,9 +175,13 @@ func TestDiffTellsReloadFromRestart(t *testing.T) {
 			}
 		})
 	}
-	next := parse(t, good+strings.Replace(rule, "443", "443, 8443", 1))
+	addressed := rule + "addresses = [\"192.168.7.0/24\"]\n"
+	if live, restart := parse(t, good+rule).Diff(parse(t, good+addressed)); strings.Join(live, " ") != "egress.allow" || len(restart) > 0 {
+		t.Errorf("other addresses: live %q, restart %q", live, restart)
+	}
+	next := parse(t, good+strings.Replace(addressed, "443", "443, 8443", 1))
 	rules := parse(t, good).Takeover(next)
-	if last := rules[len(rules)-1]; len(last.Ports) != 1 || last.Ports[0] != 443 {
+	if last := rules[len(rules)-1]; len(last.Ports) != 1 || last.Ports[0] != 443 || len(last.Addresses) != 1 {
 		t.Errorf("taken over: %+v", last)
 	}
 }

@@ -17,6 +17,8 @@ type reader struct {
 	// known are all keys that were asked for, with [] for a counted section:
 	// the whole language of the file.
 	known map[string]bool
+	// named are the private addresses that rules name.
+	named []named
 }
 
 func (r *reader) fault(at place, key, format string, args ...any) {

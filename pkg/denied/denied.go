@@ -1,11 +1,15 @@
 // Package denied watches what the firewall refuses, and says it in the name of
 // the charger that was refused.
 //
-// The daemon may not read the firewall's own log (that needs CAP_NET_ADMIN), so
-// it looks where the firewall looks: at the frames that come in on each charger
-// interface, and on the uplink, through a filter in the kernel that passes only
-// what the rules refuse. The frame also tells the MAC, which is who a charger
-// is, whatever address it writes on its packets.
+// The daemon may not read what the firewall itself could log: to listen to nflog
+// needs CAP_NET_ADMIN, the kernel's log CAP_SYSLOG, and neither is needed for
+// anything else. So it looks where the firewall looks, with the CAP_NET_RAW that
+// DHCP needs anyway: at the frames that come in on each charger interface, and on
+// the uplink, through a filter in the kernel that passes only what the rules
+// refuse. The frame also tells the MAC, which is who a charger is, whatever address
+// it writes on its packets. The rules themselves log nothing: what they refused is
+// counted with a comment, and a line of the kernel's for the same packet would only
+// take room from the others (docs/security.md, 4).
 //
 // The room refuses nothing itself and lets nothing through: that is the
 // firewall's. What egress refuses, egress says.

@@ -132,6 +132,7 @@ func samples() []sample {
 		{name: "a foreign source", frame: tcp("192.168.1.4", foreign, 443, flagSYN), what: "TCP port 443 of 192.0.2.1", class: spoofed},
 		{name: "DNS from a foreign source", frame: udp("169.254.3.4", gateway, 53), what: "UDP port 53 of the gateway", class: spoofed},
 		{name: "the gateway's own address as source", frame: udp(gateway, foreign, 53), what: "UDP port 53 of 192.0.2.1", class: spoofed},
+		{name: "nobody's address as source", frame: tcp("0.0.0.0", foreign, 443, flagSYN), what: "TCP port 443 of 192.0.2.1", class: spoofed},
 
 		{name: "mDNS", frame: udp(me, "224.0.0.251", 5353), what: "UDP port 5353 of 224.0.0.251", class: noise},
 		{name: "a broadcast", frame: udp(me, "255.255.255.255", 1900), what: "UDP port 1900 of 255.255.255.255", class: noise},

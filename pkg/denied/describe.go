@@ -55,7 +55,7 @@ func describe(frame []byte, n Network, ports []uint16) (r refusal, ok bool) {
 	}
 	r.what = inWords(p, n)
 	switch {
-	case p.src.IsUnspecified(), toEverybody(p.dst, n), p.proto == protoIGMP:
+	case toEverybody(p.dst, n), p.proto == protoIGMP:
 		r.class = noise
 	case !maySend(p.src, n):
 		r.class = spoofed

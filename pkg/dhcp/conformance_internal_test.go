@@ -3,13 +3,9 @@ package dhcp
 import (
 	"bytes"
 	"encoding/binary"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -583,71 +579,4 @@ func sound(t *testing.T, d *desk, q query, a answer) {
 	if n := binary.BigEndian.Uint32(wire[236:]); n != 0x63825363 {
 		t.Fatalf("the cookie is %x", n)
 	}
-}
-
-// The page names tests and functions: each must exist.
-func TestThePageNamesWhatExists(t *testing.T) {
-	t.Parallel()
-	page, err := os.ReadFile("../../docs/dhcp.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	tests, funcs := map[string]map[string]bool{}, map[string]bool{}
-	for _, dir := range []string{".", "../lease", "../charger", "../config"} {
-		files, err := filepath.Glob(dir + "/*.go")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, path := range files {
-			f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
-			if err != nil {
-				t.Fatal(err)
-			}
-			file := strings.TrimPrefix(filepath.ToSlash(filepath.Clean(path)), "../")
-			funcs[file] = true
-			for _, decl := range f.Decls {
-				if fn, ok := decl.(*ast.FuncDecl); ok {
-					funcs[file+": "+fn.Name.Name] = true
-					tests[fn.Name.Name] = literals(fn)
-				}
-			}
-		}
-	}
-	named := regexp.MustCompile("`([^`]+)`")
-	goFile := regexp.MustCompile(`^([a-z/_]+\.go)(: \w+)?$`)
-	cited := 0
-	for n, line := range strings.Split(string(page), "\n") {
-		for _, m := range named.FindAllStringSubmatch(line, -1) {
-			name := m[1]
-			switch top, sub, _ := strings.Cut(name, "/"); {
-			case strings.HasPrefix(name, "Test") || strings.HasPrefix(name, "Fuzz"):
-				cited++
-				if tests[top] == nil || sub != "" && !tests[top][sub] {
-					t.Errorf("docs/dhcp.md:%d: there is no test %s", n+1, name)
-				}
-			case goFile.MatchString(name):
-				cited++
-				if !funcs[name] {
-					t.Errorf("docs/dhcp.md:%d: there is no %s", n+1, name)
-				}
-			}
-		}
-	}
-	if cited < 50 {
-		t.Errorf("the page names %d tests and functions only", cited)
-	}
-}
-
-// literals returns the strings that stand in a function.
-func literals(fn *ast.FuncDecl) map[string]bool {
-	found := map[string]bool{}
-	ast.Inspect(fn, func(n ast.Node) bool {
-		if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
-			if s, err := strconv.Unquote(lit.Value); err == nil {
-				found[s] = true
-			}
-		}
-		return true
-	})
-	return found
 }

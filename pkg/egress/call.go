@@ -8,37 +8,41 @@ import (
 	"net/netip"
 	"os"
 	"runtime/debug"
-	"strings"
+	"sync"
 	"time"
 
 	"chargegate/pkg/event"
 	"chargegate/pkg/hello"
-	"chargegate/pkg/policy"
 
 	"golang.org/x/sys/unix"
 )
 
-// call handles one caller from its first packet to its last.
-func (s *Server) call(ctx context.Context, conn *net.TCPConn, caller netip.Addr) {
+// call handles one caller from its first packet until it is refused or carried.
+// It reports whether its place went on to a conversation.
+func (s *Server) call(ctx context.Context, conn *net.TCPConn, caller netip.Addr, sh share) (carried bool) {
 	defer s.survive(conn)
 	stop := context.AfterFunc(ctx, func() { reset(conn) })
 	defer stop()
+	heard := sync.OnceFunc(func() { s.places.heard(sh) })
+	defer heard()
 	dst, err := s.destination(conn, caller)
 	if err != nil {
 		s.turnAway(caller, err)
 		reset(conn)
-		return
+		return false
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(s.cfg.HelloTimeout))
 	h, err := hello.Read(conn, hello.DefaultLimit)
+	heard()
 	if err != nil {
 		s.helloFailed(ctx, caller, dst, err)
 		reset(conn)
-		return
+		return false
 	}
-	d := decide(s.list, s.names.NamesAt, dst, h)
-	if h.ECH {
-		s.log.Say(event.EgressHidden, event.IP(caller), event.F("NAME", h.ServerName))
+	namesAt := func(a netip.Addr) []string { return s.names.NamesAt(caller, a) }
+	d := decide(s.list, namesAt, dst, h)
+	if h.ECH && d.allowed() { // else the refusal says what was asked for
+		s.log.Say(event.EgressHidden, event.IP(caller), event.F("NAME", d.name))
 	}
 	if !d.allowed() {
 		s.refused(caller, dst, h, d)
@@ -47,35 +51,32 @@ func (s *Server) call(ctx context.Context, conn *net.TCPConn, caller netip.Addr)
 		} else {
 			reset(conn)
 		}
-		return
+		return false
 	}
-	server, err := s.dialler.dial(ctx, d.name, dst.Port())
+	began := time.Now()
+	server, err := s.dialler.dial(ctx, d.name, dst.Port(), d.rule.Addresses)
 	if err != nil {
-		s.unreachable(ctx, caller, d.name, dst.Port(), err)
+		s.unreachable(ctx, caller, d, dst.Port(), began, err)
 		reset(conn)
-		return
+		return false
 	}
 	defer server.Close()
-	if lasted, failed, over := s.outages.reached(d.name, dst.Port(), time.Now()); over {
-		s.log.Say(event.EgressRestored, event.F("NAME", d.name), event.F("PORT", dst.Port()),
-			event.F("LASTED", lasted), event.F("FAILED", failed))
-	}
-	stop() // converse watches ctx for both connections
-	s.converse(ctx, s.newConversation(caller, conn, server, dst.Port(), d), h.Bytes)
+	s.reached(d.name, dst.Port())
+	return stop() && s.converse(s.newConversation(caller, sh, server, dst.Port(), d), conn, server, h.Bytes)
 }
 
 // survive keeps a fault of ours to the call it happened in.
 func (s *Server) survive(conn *net.TCPConn) {
 	if p := recover(); p != nil {
-		s.panicked(p)
+		s.panicked(p, debug.Stack())
 	}
 	reset(conn) // nothing, where it was closed
 }
 
-func (s *Server) panicked(p any) {
+func (s *Server) panicked(p any, stack []byte) {
 	s.counts.panics.Add(1)
 	s.log.Say(event.PanicRecovered, event.F("SERVICE", s.Name()), event.F("ERROR", fmt.Sprint(p)),
-		event.F("STACK", string(debug.Stack())))
+		event.F("STACK", string(stack)))
 }
 
 func (s *Server) turnAway(caller netip.Addr, err error) {
@@ -83,6 +84,7 @@ func (s *Server) turnAway(caller netip.Addr, err error) {
 	case errors.Is(err, errDirect):
 		s.counts.result(resultDirect)
 		s.book.Refused(caller, "the proxy's own port", time.Now())
+		s.cameToNothing(caller, Refused, "", 0, "it called the proxy's own port")
 		s.log.Say(event.EgressDirectRefused, event.IP(caller))
 	case errors.Is(err, errOutsider):
 		s.counts.result(resultOutsider)
@@ -98,13 +100,14 @@ func (s *Server) helloFailed(ctx context.Context, caller netip.Addr, dst netip.A
 		return
 	}
 	s.counts.result(resultHelloFailed)
+	s.cameToNothing(caller, Refused, "", dst.Port(), helloInWords(err, s.cfg.HelloTimeout))
 	s.log.Say(event.EgressHelloFailed, event.IP(caller), event.F("DST", dst), event.F("ERROR", helloInWords(err, s.cfg.HelloTimeout)))
 }
 
 // helloInWords names the few ways in which a hello fails. What a stranger sent
 // is not part of it, so that it cannot make up ever new ones.
 func helloInWords(err error, patience time.Duration) string {
-	for _, e := range []error{hello.ErrEmpty, hello.ErrTruncated, hello.ErrTooLong, hello.ErrMalformed} {
+	for _, e := range []error{hello.ErrEmpty, hello.ErrTruncated, hello.ErrTooLong, hello.ErrMalformed, hello.ErrProxy} {
 		if errors.Is(err, e) {
 			return e.Error()
 		}
@@ -124,33 +127,11 @@ func (s *Server) refused(caller netip.Addr, dst netip.AddrPort, h hello.Hello, d
 	now := time.Now()
 	kind, words, fields := d.refusal(dst, h)
 	s.book.Refused(caller, words, now)
+	s.cameToNothing(caller, Refused, d.name, dst.Port(), whyNot(d, h))
 	switch n := s.refusals.note(s.shareOf(caller), now); {
 	case n <= maxRefusals:
 		s.log.Say(kind, append([]event.Field{event.IP(caller)}, fields...)...)
 	case n == maxRefusals+1:
 		s.log.Say(event.EgressManyRefusals, event.IP(caller), event.F("COUNT", maxRefusals))
-	}
-}
-
-func (s *Server) unreachable(ctx context.Context, caller netip.Addr, name string, port uint16, err error) {
-	if ctx.Err() != nil {
-		return
-	}
-	cause := causeTCP
-	var de *dialError
-	if errors.As(err, &de) {
-		cause = de.cause
-	}
-	now := time.Now()
-	s.counts.result(resultUnreachable)
-	s.counts.dialFailed(cause)
-	s.book.Unreachable(caller, fmt.Sprintf("%s on port %d (%s)", name, port, causeInWords[cause]), now)
-	if s.outages.failed(name, port, now) {
-		kind := event.EgressUnreachable
-		if name == policy.Hub {
-			kind = event.EgressHubUnreachable
-		}
-		s.log.Say(kind, event.F("NAME", name), event.F("PORT", port), event.F("CAUSE", cause),
-			event.F("ERROR", strings.ReplaceAll(err.Error(), "\n", "; ")))
 	}
 }

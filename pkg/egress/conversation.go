@@ -1,140 +1,209 @@
 package egress
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
+	"chargegate/pkg/carry"
 	"chargegate/pkg/event"
 	"chargegate/pkg/policy"
 
 	"golang.org/x/sys/unix"
 )
 
-// A conversation is two connections and the bytes between them.
+// A conversation is two connections and the bytes between them, which a
+// carry.Carrier carries.
 type conversation struct {
-	caller          netip.Addr
-	charger, server *net.TCPConn
-	name            string
-	port            uint16
-	by              string
-	cloud           bool          // it is the charger's lasting one (Z-8)
-	idle            time.Duration // how long it may be silent
-	opened          time.Time
-	up, down        flow // from the charger, to it
+	caller netip.Addr
+	share  share
+	local  netip.Addr // where it leaves this box, once address was asked; mu guards it
+	name   string
+	port   uint16
+	by     string
+	rule   policy.Rule // that allowed it
+	remote netip.AddrPort
+	cloud  bool          // it is the charger's lasting one (Z-8)
+	plain  bool          // a plain rule allowed it
+	idle   time.Duration // how long it may be silent
+	opened time.Time
+	taken  int // how many processes before this one had it
+	pair   *carry.Pair
+	kept   *kept         // nil: it ends with the process
+	gone   chan struct{} // closed when it has ended; nil: nobody waits. Server.mu guards it
+	// trouble is how the handshake failed, for the charger's page; the carrier's.
+	trouble string
 
-	mu     sync.Mutex
-	ended  bool
-	reason string
-	meter  meter
+	mu    sync.Mutex
+	meter meter
+	payer payer
+	over  bool // its bytes are counted to the end: its pair must not be asked any more
 }
 
-func (s *Server) newConversation(caller netip.Addr, charger, server *net.TCPConn, port uint16, d decision) *conversation {
-	now := time.Now()
+// Why the room ends a conversation itself.
+var (
+	errStops  = errors.New("the gateway stops")
+	errSilent = errors.New("silent for too long")
+)
+
+func (s *Server) newConversation(caller netip.Addr, sh share, server *net.TCPConn, port uint16, d decision) *conversation {
+	return s.conversation(caller, sh, server.RemoteAddr().(*net.TCPAddr).AddrPort(), port, d, time.Now())
+}
+
+func (s *Server) conversation(caller netip.Addr, sh share, remote netip.AddrPort, port uint16, d decision, opened time.Time) *conversation {
 	c := &conversation{
-		caller: caller, charger: charger, server: server, name: d.name, port: port, by: d.by,
+		caller: caller, share: sh, name: d.name, port: port, by: d.by, rule: d.rule, remote: remote,
 		cloud: d.name == policy.Hub && port == policy.HubPort,
-		idle:  s.cfg.IdleShort, opened: now,
-		meter: meter{moved: now},
+		plain: d.rule.Plain,
+		idle:  s.cfg.IdleShort, opened: opened,
+		meter: meter{moved: opened},
 	}
 	if port == policy.HubPort || d.rule.Plain {
 		c.idle = s.cfg.IdleLasting
 	}
-	c.up.from, c.up.to = charger, server
-	c.down.from, c.down.to = server, charger
-	if c.cloud {
-		// The ladder shows at once that the cloud answers.
-		c.down.first = func() { s.report(c, time.Now()) }
+	return c
+}
+
+// converse replays what was read and hands both connections to the carrier. The
+// place of the call is the conversation's from then on. It reports false when it
+// came to nothing; then the connections are still the caller's to close.
+func (s *Server) converse(c *conversation, charger, server *net.TCPConn, first []byte) bool {
+	_ = charger.SetDeadline(time.Time{})
+	tune(charger)
+	tune(server)
+	_ = server.SetWriteDeadline(time.Now().Add(s.cfg.DialTimeout))
+	if _, err := server.Write(first); err != nil {
+		s.failed(c, len(first), "the server took no bytes: "+err.Error())
+		return false
+	}
+	pair, err := newPair(charger, server, s.carrier.NewPipe)
+	if err != nil {
+		s.failed(c, len(first), err.Error())
+		return false
+	}
+	pair.Counts = &carry.Counts{}
+	pair.Counts.Up.Store(int64(len(first)))
+	c.kept = s.keeper.keep(pair, c.record())
+	pair.Glance = s.glanceOf(c, first)
+	s.attach(c, pair)
+	s.begin(c)
+	if err := s.carrier.Add(pair); err != nil {
+		for _, fd := range pair.Sockets {
+			unix.Close(fd)
+		}
+		pair.Up.Close()
+		pair.Down.Close()
+		s.finish(c, err.Error())
+		return true
+	}
+	charger.Close() // the carrier has descriptors of its own
+	server.Close()
+	return true
+}
+
+// attach makes pair the connections of c.
+func (s *Server) attach(c *conversation, pair *carry.Pair) {
+	pair.Moved = func(from carry.Leg) {
+		if c.cloud && from == carry.Far && c.trouble == "" { // the ladder shows at once that the cloud answers
+			s.report(c, time.Now())
+		}
+	}
+	pair.Ended = func(e carry.Ending) {
+		if fault := (*carry.Fault)(nil); errors.As(e.Err, &fault) {
+			s.panicked(fault.Value, fault.Stack)
+		}
+		s.unanswered(c, e)
+		s.finish(c, endInWords(e))
+	}
+	c.pair = pair
+}
+
+// record is what the next process must know of c.
+func (c *conversation) record() record {
+	return record{
+		opened: sinceBoot() - time.Since(c.opened), caller: c.caller, remote: c.remote, port: c.port, share: c.share,
+		name: c.name, by: c.by, plain: c.plain,
+	}
+}
+
+// resumed is newConversation for one that the process before this one had. moved
+// is when bytes last moved; boot is when the machine was started.
+func (s *Server) resumed(r record, rule policy.Rule, moved time.Duration, boot time.Time) *conversation {
+	c := s.conversation(r.caller, r.share, r.remote, r.port, decision{name: r.name, by: r.by, rule: rule}, boot.Add(r.opened))
+	if moved >= r.opened && moved <= time.Since(boot) {
+		c.meter.moved = boot.Add(moved)
 	}
 	return c
 }
 
-// converse replays what was read and carries the rest until both sides have
-// ended or one has failed.
-func (s *Server) converse(ctx context.Context, c *conversation, first []byte) {
-	_ = c.charger.SetDeadline(time.Time{})
-	tune(c.charger)
-	tune(c.server)
-	s.begin(c)
-	defer s.finish(c)
-	stop := context.AfterFunc(ctx, func() { c.abort("the gateway stops") })
-	defer stop()
-
-	_ = c.server.SetWriteDeadline(time.Now().Add(s.cfg.DialTimeout))
-	if _, err := c.server.Write(first); err != nil {
-		c.abort("the server took no bytes: " + err.Error())
-		return
-	}
-	_ = c.server.SetWriteDeadline(time.Time{})
-	c.up.moved.Add(int64(len(first)))
-
-	var down sync.WaitGroup
-	down.Go(func() { s.carry(c, &c.down, "the server", "the charger") })
-	s.carry(c, &c.up, "the charger", "the server")
-	down.Wait()
+// failed accounts for a conversation that ended before it began.
+func (s *Server) failed(c *conversation, up int, reason string) {
+	s.counts.result(resultCarried)
+	now := time.Now()
+	s.remember(c, reason, int64(up), 0, now)
+	s.log.Say(event.EgressEnded, event.IP(c.caller), event.F("NAME", c.name), event.F("PORT", c.port),
+		event.F("LASTED", now.Sub(c.opened)), event.F("REASON", reason), event.F("UP", up), event.F("DOWN", 0))
 }
 
-// carry runs one flow of c and ends c when it fails.
-func (s *Server) carry(c *conversation, f *flow, from, to string) {
+// newPair makes a pair of two connections: with descriptors of its own, which
+// the runtime's poller does not know.
+func newPair(near, far *net.TCPConn, pipe func() (carry.Pipe, error)) (p *carry.Pair, err error) {
+	p = &carry.Pair{Sockets: [2]int{-1, -1}, Up: carry.Pipe{Read: -1, Write: -1}, Down: carry.Pipe{Read: -1, Write: -1}}
 	defer func() {
-		if p := recover(); p != nil {
-			s.panicked(p)
-			c.abort("a fault of the gateway")
+		if err != nil {
+			for _, fd := range []int{p.Sockets[0], p.Sockets[1], p.Up.Read, p.Up.Write, p.Down.Read, p.Down.Write} {
+				if fd >= 0 {
+					unix.Close(fd)
+				}
+			}
 		}
 	}()
-	if err := f.run(); err != nil {
-		c.abort(endInWords(err, from, to))
-		return
+	for leg, conn := range []*net.TCPConn{near, far} {
+		raw, err := conn.SyscallConn()
+		if err != nil {
+			return nil, err
+		}
+		var derr error
+		if err := raw.Control(func(fd uintptr) {
+			p.Sockets[leg], derr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
+		}); err != nil {
+			return nil, err
+		}
+		if derr != nil {
+			return nil, fmt.Errorf("copying a descriptor: %w", derr)
+		}
 	}
-	c.note(from + " hung up")
+	if p.Up, err = pipe(); err != nil {
+		return nil, err
+	}
+	if p.Down, err = pipe(); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // endInWords says who ended a conversation.
-func endInWords(err error, from, to string) string {
-	side := from
-	var leg *legError
-	if errors.As(err, &leg) && leg.writing {
-		side = to
+func endInWords(e carry.Ending) string {
+	side := "the charger"
+	if e.Leg == carry.Far {
+		side = "the server"
 	}
 	switch {
-	case errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
+	case e.Asked, errors.As(e.Err, new(*carry.Fault)):
+		return e.Err.Error()
+	case e.Err == nil:
+		return side + " hung up"
+	case errors.Is(e.Err, unix.ECONNRESET), errors.Is(e.Err, unix.EPIPE):
 		return side + " reset it"
-	case errors.Is(err, unix.ETIMEDOUT), errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.ENETUNREACH):
+	case errors.Is(e.Err, unix.ETIMEDOUT), errors.Is(e.Err, unix.EHOSTUNREACH), errors.Is(e.Err, unix.ENETUNREACH):
 		return side + " does not answer any more"
 	}
-	return fmt.Sprintf("%s: %v", side, err)
-}
-
-// note keeps the first reason that the conversation ends for.
-func (c *conversation) note(reason string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.reason == "" {
-		c.reason = reason
-	}
-}
-
-// abort resets both connections, once: what failed on one side is known on the
-// other at once (F-5).
-func (c *conversation) abort(reason string) { c.end(reason, reset) }
-
-// end closes both connections with closing, if nobody did before.
-func (c *conversation) end(reason string, closing func(*net.TCPConn)) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended {
-		return
-	}
-	c.ended = true
-	if reason != "" {
-		c.reason = reason
-	}
-	closing(c.charger)
-	closing(c.server)
+	return fmt.Sprintf("%s: %v", side, e.Err)
 }
 
 // begin enters c among the open ones.
@@ -144,25 +213,99 @@ func (s *Server) begin(c *conversation) {
 	s.mu.Unlock()
 	s.counts.result(resultCarried)
 	s.book.Opened(c.caller, c.cloud, c.opened)
+	s.enter(c, 0, 0, 1, c.opened)
 	s.log.Say(event.EgressOpened, event.IP(c.caller), event.F("NAME", c.name), event.F("PORT", c.port),
-		event.F("BY", c.by), event.F("REMOTE", c.server.RemoteAddr()))
+		event.F("BY", c.by), event.F("REMOTE", c.remote), event.F("RULE", c.rule.Name), event.F("WHY", c.rule.Reason))
 }
 
-// finish accounts for the last bytes of c and forgets it.
-func (s *Server) finish(c *conversation) {
-	c.end("", func(conn *net.TCPConn) { conn.Close() })
-	s.mu.Lock()
-	delete(s.open, c)
-	s.mu.Unlock()
+// finish accounts for the last bytes of c, gives its place back and forgets it.
+func (s *Server) finish(c *conversation, reason string) {
+	defer s.letGo(c) // whatever happens below: a place that is lost is lost for good
 	now := time.Now()
 	s.report(c, now)
 	s.book.Closed(c.caller, c.cloud, c.opened, now)
-	c.mu.Lock()
-	reason := c.reason
-	c.mu.Unlock()
+	up, down := c.close()
+	if c.trouble != "" { // the bytes of an alert were no answer
+		s.book.Unreachable(c.caller, c.trouble, now)
+	}
 	s.log.Say(event.EgressEnded, event.IP(c.caller), event.F("NAME", c.name), event.F("PORT", c.port),
 		event.F("LASTED", now.Sub(c.opened)), event.F("REASON", reason),
-		event.F("UP", c.up.moved.Load()), event.F("DOWN", c.down.moved.Load()))
+		event.F("UP", up), event.F("DOWN", down))
+	s.remember(c, reason, up, down, now)
+}
+
+// letGo gives back what c held.
+func (s *Server) letGo(c *conversation) {
+	c.close()
+	s.places.give(c.share)
+	s.keeper.end(c.kept)
+	s.mu.Lock()
+	delete(s.open, c)
+	if c.gone != nil {
+		close(c.gone)
+	}
+	s.mu.Unlock()
+}
+
+// count returns the bytes that went each way so far.
+func (c *conversation) count() (up, down int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.countLocked()
+}
+
+func (c *conversation) countLocked() (up, down int64) {
+	if c.over {
+		return c.meter.up, c.meter.down
+	}
+	return c.pair.Count()
+}
+
+// close ends the counting: where the pair has counted somebody else's bytes will
+// be.
+func (c *conversation) close() (up, down int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.meter.up, c.meter.down = c.countLocked()
+	c.over = true
+	return c.meter.up, c.meter.down
+}
+
+// endUnkept resets every open conversation that is not kept, and waits until all
+// of those are accounted for.
+func (s *Server) endUnkept(reason error) {
+	var ending []*conversation
+	s.mu.Lock()
+	for c := range s.open {
+		if !s.keeper.has(c.kept) {
+			c.gone = make(chan struct{})
+			ending = append(ending, c)
+		}
+	}
+	s.mu.Unlock()
+	for _, c := range ending {
+		s.carrier.Reset(c.pair, reason)
+	}
+	for _, c := range ending {
+		<-c.gone
+	}
+}
+
+// leave accounts for the conversations that are left, and leaves them to the next
+// process. Nobody carries them any more.
+func (s *Server) leave(now time.Time) {
+	s.mu.Lock()
+	left := slices.Collect(maps.Keys(s.open))
+	clear(s.open)
+	s.mu.Unlock()
+	for _, c := range left {
+		s.report(c, now)
+		c.close()
+		s.places.give(c.share)
+	}
+	if len(left) > 0 {
+		s.log.Say(event.HandoverLeft, event.F("COUNT", len(left)))
+	}
 }
 
 // patience is how long a side may leave bytes or keep-alive probes unanswered:

@@ -1,9 +1,6 @@
 package egress
 
 import (
-	"context"
-	"errors"
-	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -20,6 +17,7 @@ func TestDecide(t *testing.T) {
 	t.Parallel()
 	list, err := policy.New(append(policy.Zaptec(),
 		policy.Rule{Name: ocppName, Ports: []uint16{80, 443}, Plain: true, Reason: "test"},
+		policy.Rule{Name: "other.example.com", Ports: []uint16{80}, Plain: true, Reason: "test"},
 		policy.Rule{Name: "secure.example.com", Ports: []uint16{80, 443}, Reason: "test"},
 		policy.Rule{Name: "*.both.example.com", Ports: []uint16{443}, Reason: "test"},
 		policy.Rule{Name: "*.both.example.com", Ports: []uint16{443}, Plain: true, Reason: "test"}))
@@ -31,6 +29,7 @@ func TestDecide(t *testing.T) {
 		"192.0.2.2": {"api.zaptec.com", "devices.zaptec.com"},
 		"192.0.2.3": {"secure.example.com", "ocpp.example.com"},
 		"192.0.2.4": {policy.Hub, "api.zaptec.com"},
+		"192.0.2.5": {ocppName, "other.example.com"},
 	}
 	namesAt := func(a netip.Addr) []string { return at[a.String()] }
 	type want struct {
@@ -56,8 +55,14 @@ func TestDecide(t *testing.T) {
 		{"TLS to a plain rule is bytes, too", "192.0.2.9:80", hello.Hello{Protocol: hello.TLS, ServerName: ocppName}, want{resultCarried, ocppName, bySNI}},
 		{"plain by Host", "192.0.2.9:80", hello.Hello{Protocol: hello.HTTP, ServerName: ocppName}, want{resultCarried, ocppName, byHost}},
 		{"plain by Host where TLS is also spoken", "192.0.2.9:443", hello.Hello{Protocol: hello.HTTP, ServerName: ocppName}, want{resultCarried, ocppName, byHost}},
-		{"plain to a name that is TLS only", "192.0.2.9:80", hello.Hello{Protocol: hello.HTTP, ServerName: "secure.example.com"}, want{resultUnknownName, "secure.example.com", byHost}},
-		{"plain to a Zaptec name", "192.0.2.1:443", hello.Hello{Protocol: hello.HTTP, ServerName: "api.zaptec.com"}, want{resultUnknownName, "api.zaptec.com", byHost}},
+		{"plain to a name that is TLS only", "192.0.2.9:80", hello.Hello{Protocol: hello.HTTP, ServerName: "secure.example.com"}, want{resultNotTLS, "secure.example.com", ""}},
+		{"plain to a Zaptec name", "192.0.2.1:443", hello.Hello{Protocol: hello.HTTP, ServerName: "api.zaptec.com"}, want{resultNotTLS, "api.zaptec.com", ""}},
+		{"plain to a name that nobody allows", "192.0.2.1:443", hello.Hello{Protocol: hello.HTTP, ServerName: "evil.example"}, want{resultUnknownName, "evil.example", byHost}},
+		{"plain to a Zaptec name on another port of plain rules", "192.0.2.1:80", hello.Hello{Protocol: hello.HTTP, ServerName: "api.zaptec.com"}, want{resultUnknownName, "api.zaptec.com", byHost}},
+		{"plain by the address of a name that is TLS only", "192.0.2.1:443", hello.Hello{Protocol: hello.Other}, want{resultNotTLS, "", ""}},
+		{"plain, and two names at the address", "192.0.2.5:80", hello.Hello{Protocol: hello.Other}, want{resultNoName, "", byAddress}},
+		{"plain, and nothing known of the address", "192.0.2.9:80", hello.Hello{Protocol: hello.Other}, want{resultNoName, "", byAddress}},
+		{"a plain rule on another port", "192.0.2.9:80", hello.Hello{Protocol: hello.HTTP, ServerName: "a.both.example.com"}, want{resultWrongPort, "a.both.example.com", byHost}},
 		{"plain by address", "192.0.2.3:80", hello.Hello{Protocol: hello.Other}, want{resultCarried, ocppName, byAddress}},
 		{"plain without Host by address", "192.0.2.3:80", hello.Hello{Protocol: hello.HTTP}, want{resultCarried, ocppName, byAddress}},
 		{"plain on a TLS port", "192.0.2.1:8883", hello.Hello{Protocol: hello.Other}, want{resultNotTLS, "", ""}},
@@ -82,71 +87,21 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-func TestOutside(t *testing.T) {
+// The words for what a caller speaks are a few, whatever it sends.
+func TestProtocolInWords(t *testing.T) {
 	t.Parallel()
-	cfg := Config{
-		Networks: []netip.Prefix{netip.MustParsePrefix("10.83.0.0/24"), netip.MustParsePrefix("10.83.1.0/24")},
-		Listen:   []netip.AddrPort{netip.MustParseAddrPort("172.31.0.1:18443")},
-	}
-	for addr, ok := range map[string]bool{
-		"20.50.2.1": true, "10.84.0.1": true, "192.168.1.1": true, "172.16.0.9": true, "100.64.0.1": true, "::ffff:20.50.2.1": true,
-		"10.83.0.1": false, "10.83.1.200": false, "::ffff:10.83.0.1": false, "172.31.0.1": false, "127.0.0.1": false,
-		"127.83.0.1": false, "0.0.0.0": false, "0.1.2.3": false, "169.254.169.254": false, "224.0.0.251": false,
-		"255.255.255.255": false, "240.0.0.1": false, "::1": false, "2001:db8::1": false,
+	for begins, want := range map[string]string{
+		"SSH-2.0-x\r\n": "SSH", "SSH": "something unknown", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n": "HTTP/2 without TLS",
+		"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n": "the PROXY protocol", "\r\n\r\n\x00\r\nQUIT\n\x21": "the PROXY protocol",
+		"\x10\x1a\x00\x04MQTT\x04": "MQTT without TLS", "\x10\x9a\x01\x00\x06MQIsdp": "MQTT without TLS", "\x10": "something unknown",
+		"\x80\x2e\x01\x03\x01\x00": "SSL 2", "\x80": "something unknown", "\x00\x00\x00\x00\x00\x00": "something unknown", "": "something unknown",
 	} {
-		if err := outside(cfg, netip.MustParseAddr(addr)); (err == nil) != ok {
-			t.Errorf("%s: %v", addr, err)
+		if got := protocolInWords(hello.Hello{Bytes: []byte(begins)}); got != want {
+			t.Errorf("%q is %s, want %s", begins, got, want)
 		}
 	}
-}
-
-// The dialler starts with the address that answered last, tries the next one
-// after a failure at once and past a black hole soon, and gives up in time.
-func TestDialler(t *testing.T) {
-	b := newBackend(t, "127.0.0.1:0", echo)
-	good, refusing, hole := home, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
-	n := &names{addrs: map[string][]netip.Addr{}}
-	d := newDialler(Config{DialTimeout: 2 * time.Second, AttemptTimeout: 300 * time.Millisecond}, n)
-	d.mayDial = func(netip.Addr) error { return nil }
-	tried := make(chan netip.Addr, 10)
-	d.connect = func(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
-		tried <- to.Addr()
-		switch to.Addr() {
-		case refusing:
-			return nil, errors.New("connection refused")
-		case hole:
-			<-ctx.Done()
-			return nil, ctx.Err()
-		}
-		return connect(ctx, to)
-	}
-	dial := func(addrs ...netip.Addr) ([]netip.Addr, time.Duration, error) {
-		n.resolve(apiName, addrs...)
-		start := time.Now()
-		conn, err := d.dial(t.Context(), apiName, b.port)
-		if conn != nil {
-			conn.Close()
-		}
-		var order []netip.Addr
-		for len(tried) > 0 {
-			order = append(order, <-tried)
-		}
-		return order, time.Since(start), err
-	}
-	order, took, err := dial(refusing, hole, good)
-	if diff := cmp.Diff([]netip.Addr{refusing, hole, good}, order, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); err != nil || diff != "" || took > time.Second {
-		t.Errorf("%v after %s, tried (-want +got):\n%s", err, took, diff)
-	}
-	if order, _, err = dial(refusing, hole, good); err != nil || len(order) != 1 || order[0] != good {
-		t.Errorf("tried %v, %v; want the one that answered last", order, err)
-	}
-	_, took, err = dial(hole, refusing)
-	var de *dialError
-	if !errors.As(err, &de) || de.cause != causeTCP || took > 1500*time.Millisecond || !strings.Contains(err.Error(), "refused") {
-		t.Errorf("%v after %s", err, took)
-	}
-	if _, _, err = dial(); !errors.As(err, &de) || de.cause != causeDNS {
-		t.Errorf("no addresses: %v", err)
+	if got := protocolInWords(hello.Hello{Protocol: hello.HTTP}); got != "plain HTTP" {
+		t.Errorf("HTTP is %s", got)
 	}
 }
 
@@ -198,21 +153,6 @@ func TestRefusalsForget(t *testing.T) {
 	}
 }
 
-func TestOutages(t *testing.T) {
-	t.Parallel()
-	o := &outages{open: map[string]*outage{}}
-	start := time.Now()
-	if !o.failed(apiName, 443, start) || o.failed(apiName, 443, start.Add(time.Second)) || !o.failed(apiName, 444, start) {
-		t.Error("an outage is news once for each name and port")
-	}
-	if lasted, failed, over := o.reached(apiName, 443, start.Add(time.Minute)); !over || failed != 2 || lasted != time.Minute {
-		t.Errorf("%s, %d, %t", lasted, failed, over)
-	}
-	if _, _, over := o.reached(apiName, 443, start); over {
-		t.Error("over twice")
-	}
-}
-
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, 443)
@@ -230,10 +170,12 @@ chargegate_egress_conversations_total{result="carried"} 1
 chargegate_egress_conversations_total{result="charger_limit"} 0
 chargegate_egress_conversations_total{result="direct"} 0
 chargegate_egress_conversations_total{result="hello_failed"} 0
+chargegate_egress_conversations_total{result="hello_limit"} 0
 chargegate_egress_conversations_total{result="leaseless_limit"} 0
 chargegate_egress_conversations_total{result="no_name"} 0
 chargegate_egress_conversations_total{result="not_tls"} 0
 chargegate_egress_conversations_total{result="outsider"} 0
+chargegate_egress_conversations_total{result="strangers_limit"} 0
 chargegate_egress_conversations_total{result="total_limit"} 0
 chargegate_egress_conversations_total{result="unknown_name"} 0
 chargegate_egress_conversations_total{result="unreachable"} 0
@@ -243,6 +185,7 @@ chargegate_egress_conversations_total{result="wrong_port"} 0
 chargegate_egress_dial_failures_total{cause="address"} 0
 chargegate_egress_dial_failures_total{cause="dns"} 0
 chargegate_egress_dial_failures_total{cause="tcp"} 1
+chargegate_egress_dial_failures_total{cause="tls"} 0
 `
 	if err := testutil.CollectAndCompare(h, strings.NewReader(want), "chargegate_egress_bytes_total",
 		"chargegate_egress_conversations_total", "chargegate_egress_dial_failures_total"); err != nil {

@@ -1,9 +1,9 @@
 package egress
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"chargegate/pkg/event"
 	"chargegate/pkg/hello"
@@ -35,7 +35,7 @@ func (d decision) allowed() bool { return d.result == resultCarried }
 func decide(list *policy.List, namesAt func(netip.Addr) []string, dst netip.AddrPort, h hello.Hello) decision {
 	port := dst.Port()
 	if h.Protocol != hello.TLS {
-		return decidePlain(plainOf(list), namesAt, dst, h)
+		return decidePlain(list, namesAt, dst, h)
 	}
 	if h.ServerName != "" {
 		return decideName(list, h.ServerName, port, bySNI)
@@ -54,15 +54,25 @@ func decide(list *policy.List, namesAt func(netip.Addr) []string, dst netip.Addr
 }
 
 // decidePlain is decide for a caller that does not speak TLS: only rules that
-// say plain hold for it (F-8).
-func decidePlain(plain *policy.List, namesAt func(netip.Addr) []string, dst netip.AddrPort, h hello.Hello) decision {
-	if !slices.Contains(plain.Ports(), dst.Port()) {
+// say plain hold for it (F-8). An HTTP request goes by its Host when there is one,
+// everything else by the address: HTTP/2 without TLS, MQTT in the clear, the PROXY
+// protocol. What only TLS may do is said to be that, not to be unknown.
+func decidePlain(list *policy.List, namesAt func(netip.Addr) []string, dst netip.AddrPort, h hello.Hello) decision {
+	decide := func(list *policy.List) decision {
+		if h.Protocol == hello.HTTP && h.ServerName != "" {
+			return decideName(list, h.ServerName, dst.Port(), byHost)
+		}
+		return decideAddress(list, namesAt, dst)
+	}
+	plain := list.Plain()
+	if !plain.HasPort(dst.Port()) {
 		return decision{result: resultNotTLS, name: h.ServerName}
 	}
-	if h.Protocol == hello.HTTP && h.ServerName != "" {
-		return decideName(plain, h.ServerName, dst.Port(), byHost)
+	d := decide(plain)
+	if !d.allowed() && d.candidates == 0 && decide(list).allowed() {
+		return decision{result: resultNotTLS, name: h.ServerName}
 	}
-	return decideAddress(plain, namesAt, dst)
+	return d
 }
 
 func decideName(list *policy.List, name string, port uint16, by string) decision {
@@ -98,16 +108,6 @@ func decideAddress(list *policy.List, namesAt func(netip.Addr) []string, dst net
 	return d
 }
 
-// plainOf is the part of the list that holds for callers without TLS.
-func plainOf(list *policy.List) *policy.List {
-	rules := slices.DeleteFunc(list.Rules(), func(r policy.Rule) bool { return !r.Plain })
-	plain, err := policy.New(rules)
-	if err != nil { // rules in force have no faults
-		return nil
-	}
-	return plain
-}
-
 // refusal returns what is said of a decision that refuses: the event and its
 // fields, and the words for the charger's page.
 func (d decision) refusal(dst netip.AddrPort, h hello.Hello) (kind *event.Kind, words string, fields []event.Field) {
@@ -121,7 +121,7 @@ func (d decision) refusal(dst netip.AddrPort, h hello.Hello) (kind *event.Kind, 
 		return event.EgressPortRefused, fmt.Sprintf("name %s on port %d", shown(d.name), dst.Port()),
 			[]event.Field{event.F("NAME", d.name), port, to, event.F("ALLOWED", portsInWords(d.rule.Ports))}
 	case resultNotTLS:
-		fields = []event.Field{to, event.F("PROTOCOL", protocolInWords(h.Protocol))}
+		fields = []event.Field{to, event.F("PROTOCOL", protocolInWords(h))}
 		if d.name != "" {
 			fields = append(fields, event.F("NAME", d.name))
 		}
@@ -137,9 +137,32 @@ func (d decision) refusal(dst netip.AddrPort, h hello.Hello) (kind *event.Kind, 
 // shown makes a name that a stranger made up fit to be shown.
 func shown(name string) string { return event.F("NAME", name).Value }
 
-func protocolInWords(p hello.Protocol) string {
-	if p == hello.HTTP {
+// openings are how some protocols begin that are neither TLS nor HTTP/1, for the
+// words of a refusal. What is not among them stays unknown: a stranger cannot make
+// up new words.
+var openings = []struct{ begins, words string }{
+	{"SSH-", "SSH"},
+	{"PRI * HTTP/2", "HTTP/2 without TLS"},
+	{"PROXY ", "the PROXY protocol"},
+	{"\r\n\r\n\x00\r\nQUIT\n", "the PROXY protocol"},
+}
+
+// protocolInWords is what a caller speaks who does not speak TLS.
+func protocolInWords(h hello.Hello) string {
+	if h.Protocol == hello.HTTP {
 		return "plain HTTP"
+	}
+	b := h.Bytes
+	for _, o := range openings {
+		if bytes.HasPrefix(b, []byte(o.begins)) {
+			return o.words
+		}
+	}
+	switch {
+	case len(b) > 8 && b[0] == 0x10 && bytes.Contains(b[:9], []byte("MQ")): // CONNECT (MQTT 3.1.1, 3.1)
+		return "MQTT without TLS"
+	case len(b) > 4 && b[0]&0x80 != 0 && b[2] == 1 && (b[3] == 3 || b[3] == 0): // RFC 5246, E.2
+		return "SSL 2"
 	}
 	return "something unknown"
 }

@@ -6,218 +6,285 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 )
 
-// What kept a name from being reached, as the metrics and the log call it.
-const (
-	causeDNS     = "dns"     // its addresses could not be found
-	causeAddress = "address" // it has addresses, but none that may be dialled
-	causeTCP     = "tcp"     // no address took the connection
-)
-
-var causes = []string{causeDNS, causeAddress, causeTCP}
-
-// causeInWords is what the charger's page says of each.
-var causeInWords = map[string]string{
-	causeDNS:     "its address cannot be found",
-	causeAddress: "it has no address that may be dialled",
-	causeTCP:     "no server takes the connection",
-}
-
-// A dialError says why an allowed name could not be reached.
-type dialError struct {
-	cause string
-	err   error
-}
-
-func (e *dialError) Error() string { return e.err.Error() }
-func (e *dialError) Unwrap() error { return e.err }
-
 // A dialler connects to allowed names: never to an address that the caller
 // chose, and never into the house.
+//
+// It learns. Whoever calls a name that answered the last caller goes straight to
+// that address: one packet, no search. Where nothing is known, or what was known
+// has failed, a few callers search through all addresses (RFC 8305) and the
+// others wait for what they find, a second or two and not eight: after a power cut
+// everybody calls at once, and a name that is dead is not asked by each of
+// them for each of its addresses. Only what was found out is shared. Every caller
+// has a connection of its own.
 type dialler struct {
 	names          Names
 	total, attempt time.Duration
 	// mayDial and connect are fields so that tests can reach loopback servers and
-	// make black holes.
+	// make black holes. connect gives up at by.
 	mayDial func(netip.Addr) error
-	connect func(context.Context, netip.AddrPort) (*net.TCPConn, error)
+	connect func(ctx context.Context, to netip.AddrPort, by time.Time) (*net.TCPConn, error)
 
 	mu   sync.Mutex
-	last map[string]netip.Addr // where each name answered last
+	ways map[target]*way
+	kept map[string]netip.Addr // where a name answered the process before us
 }
 
 func newDialler(cfg Config, names Names) *dialler {
 	return &dialler{
 		names: names, total: cfg.DialTimeout, attempt: cfg.AttemptTimeout,
-		mayDial: func(a netip.Addr) error { return outside(cfg, a) },
+		mayDial: func(a netip.Addr) error {
+			if err := outside(cfg, a); err != nil {
+				return err
+			}
+			return elsewhere(a)
+		},
 		connect: connect,
-		last:    map[string]netip.Addr{},
+		ways:    map[target]*way{},
+		kept:    map[string]netip.Addr{},
 	}
 }
 
-// maxRemembered bounds how many names' last addresses are remembered: a
-// pattern on the list allows any number of names.
-const maxRemembered = 256
+const (
+	// stagger is how long one address has the field to itself (RFC 8305, 5:
+	// Connection Attempt Delay).
+	stagger = 250 * time.Millisecond
+	// maxSearches is how many callers search for the same name at once. More than
+	// one, so that a lost packet of one of them does not hold up the garage.
+	maxSearches = 4
+	// maxJoins is how often a caller waits for what others find.
+	maxJoins = 3
+)
 
-// outside reports why an address must not be dialled, or nil. A name may have
-// any address that its owner likes; the answer must not turn the proxy against
-// the networks it guards or against this box. Other private ranges are let
-// through: laboratories and corporate clouds live there.
-func outside(cfg Config, a netip.Addr) error {
-	a = a.Unmap()
-	switch {
-	case !a.Is4():
-		return fmt.Errorf("%s is not an IPv4 address", a)
-	case a.IsLoopback():
-		return fmt.Errorf("%s is a loopback address", a)
-	case a.IsUnspecified() || a.As4()[0] == 0:
-		return fmt.Errorf("%s is the address of nobody", a)
-	case a.IsLinkLocalUnicast():
-		return fmt.Errorf("%s is a link-local address", a)
-	case a.As4()[0] >= 224: // multicast, reserved, broadcast
-		return fmt.Errorf("%s is not the address of a single host", a)
+// dial connects to name on port. private are the private addresses that the rule
+// lets the name have. Its error is a *dialError, or ctx's.
+func (d *dialler) dial(ctx context.Context, name string, port uint16, private []netip.Prefix) (*net.TCPConn, error) {
+	e := &errand{dialler: d, target: target{name, port}, private: private}
+	e.within = within{Context: ctx, by: time.Now().Add(d.total)}
+	defer e.within.end()
+	addrs, err := e.lookup()
+	if err != nil {
+		return nil, err
 	}
-	for _, p := range cfg.Networks {
-		if p.Contains(a) {
-			return fmt.Errorf("%s is in the chargers' network %s", a, p)
+	if addr, patience, known := d.straight(e.target, addrs); known {
+		conn, err := e.try(ctx, addr, patience)
+		if err == nil {
+			return conn, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		e.note(addr, err)
+		if !silent(err) && len(addrs) == 1 { // it said no: there is nothing to search
+			return nil, newTCPError(e.errs)
 		}
 	}
-	if slices.ContainsFunc(cfg.Listen, func(l netip.AddrPort) bool { return l.Addr() == a }) {
-		return fmt.Errorf("%s is this box", a)
+	for range maxJoins {
+		found, mine := d.enlist(e.target)
+		if mine {
+			return e.lead(addrs)
+		}
+		select {
+		case <-found.done:
+		case <-e.within.Done():
+			return nil, e.over(ctx, nil)
+		}
+		if found.err != nil {
+			return nil, e.unless(ctx, found.err)
+		}
+		if err = e.allowed(found.addr); err == nil {
+			var conn *net.TCPConn
+			if conn, err = e.try(ctx, found.addr, d.attempt); err == nil {
+				return conn, nil
+			}
+		}
+	}
+	return nil, e.over(ctx, err)
+}
+
+// An errand is one caller's way to a connection.
+type errand struct {
+	*dialler
+	target  target
+	private []netip.Prefix
+	within  within
+	refused []netip.Addr // said no to this caller already
+	waited  netip.Addr   // did not answer this caller in the time that it mostly needs
+	errs    []error
+}
+
+// lookup returns the addresses that the name has now and may have.
+func (e *errand) lookup() ([]netip.Addr, error) {
+	addrs, err := e.names.LookupNetIP(&e.within, "ip4", e.target.name)
+	if err == nil && len(addrs) == 0 {
+		err = fmt.Errorf("%s has no IPv4 address", e.target.name)
+	}
+	if err != nil {
+		return nil, &dialError{cause: causeDNS, err: err}
+	}
+	return e.permitted(addrs)
+}
+
+// permitted returns those of the addresses that may be dialled, or why there is
+// none.
+func (e *errand) permitted(addrs []netip.Addr) ([]netip.Addr, error) {
+	allowed := make([]netip.Addr, 0, len(addrs))
+	var refused []error
+	for _, a := range addrs {
+		a = a.Unmap()
+		if err := e.allowed(a); err != nil {
+			refused = append(refused, err)
+			continue
+		}
+		allowed = append(allowed, a)
+	}
+	if len(allowed) == 0 {
+		return nil, &dialError{cause: causeAddress, err: errors.Join(refused...)}
+	}
+	return allowed, nil
+}
+
+// allowed reports why an address must not be dialled for this rule, or nil.
+func (e *errand) allowed(a netip.Addr) error {
+	if err := e.mayDial(a); err != nil {
+		return err
+	}
+	if isPrivate(a) && !contains(e.private, a) {
+		return fmt.Errorf("%s is a private address that the rule does not name", a)
 	}
 	return nil
 }
 
-// dial connects to name on port. Its error is a *dialError, or ctx's.
-func (d *dialler) dial(ctx context.Context, name string, port uint16) (*net.TCPConn, error) {
-	ctx, cancel := context.WithTimeout(ctx, d.total)
-	defer cancel()
-	addrs, err := d.names.LookupNetIP(ctx, "ip4", name)
-	if err != nil {
-		return nil, &dialError{causeDNS, err}
+// try connects to one address, and notes how that went.
+func (e *errand) try(ctx context.Context, addr netip.Addr, patience time.Duration) (*net.TCPConn, error) {
+	began := time.Now()
+	by := began.Add(patience)
+	if e.within.by.Before(by) {
+		by = e.within.by
 	}
-	if len(addrs) == 0 {
-		return nil, &dialError{causeDNS, fmt.Errorf("%s has no IPv4 address", name)}
+	conn, err := e.connect(ctx, netip.AddrPortFrom(addr, e.target.port), by)
+	switch now := time.Now(); {
+	case err == nil:
+		e.worked(e.target, addr, now.Sub(began), now)
+	case ctx.Err() == nil:
+		e.stumbled(e.target, addr, err, now)
+		err = &tryError{addr, now.Sub(began), err}
 	}
-	allowed, err := d.permitted(addrs)
-	if len(allowed) == 0 {
-		return nil, &dialError{causeAddress, err}
-	}
-	conn, err := d.race(ctx, d.order(name, allowed), port)
-	if err != nil {
-		return nil, &dialError{causeTCP, err}
-	}
-	d.remember(name, conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap())
-	return conn, nil
+	return conn, err
 }
 
-// permitted returns the addresses that may be dialled, and why the others not.
-func (d *dialler) permitted(addrs []netip.Addr) ([]netip.Addr, error) {
-	var allowed []netip.Addr
-	var refused []error
-	for _, a := range addrs {
-		if err := d.mayDial(a); err != nil {
-			refused = append(refused, err)
-			continue
-		}
-		allowed = append(allowed, a.Unmap())
+// note keeps what an address said to this caller.
+func (e *errand) note(addr netip.Addr, err error) {
+	if silent(err) {
+		e.waited = addr
+		return
 	}
-	return allowed, errors.Join(refused...)
+	e.refused = append(e.refused, addr)
+	e.errs = append(e.errs, err)
 }
 
-// order puts the address that answered last in front.
-func (d *dialler) order(name string, addrs []netip.Addr) []netip.Addr {
-	d.mu.Lock()
-	last := d.last[name]
-	d.mu.Unlock()
-	if i := slices.Index(addrs, last); i > 0 {
-		addrs = slices.Insert(slices.Delete(slices.Clone(addrs), i, i+1), 0, last)
-	}
-	return addrs
+// over is the error of an errand that has tried everything there was time for.
+func (e *errand) over(ctx context.Context, err error) error {
+	return e.unless(ctx, newTCPError(append(e.errs, err)))
 }
 
-func (d *dialler) remember(name string, addr netip.Addr) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if _, known := d.last[name]; !known && len(d.last) >= maxRemembered {
-		clear(d.last)
+// unless is err, or ctx's where the room stops.
+func (e *errand) unless(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
-	d.last[name] = addr
+	return err
 }
 
-// stagger is how long one address has the field to itself (RFC 8305, 5:
-// Connection Attempt Delay).
-const stagger = 250 * time.Millisecond
-
-// race tries the addresses one after another, the next when one has failed or
-// has let stagger pass, and returns the first connection.
-func (d *dialler) race(ctx context.Context, addrs []netip.Addr, port uint16) (*net.TCPConn, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	var tries sync.WaitGroup
-	defer tries.Wait()
-	defer cancel() // ends the losers
-
-	type outcome struct {
-		conn *net.TCPConn
-		err  error
-	}
-	outcomes := make(chan outcome)
-	try := func(addr netip.Addr) {
-		attempt, cancel := context.WithTimeout(ctx, d.attempt)
-		defer cancel()
-		conn, err := d.connect(attempt, netip.AddrPortFrom(addr, port))
-		select {
-		case outcomes <- outcome{conn, err}:
-		case <-ctx.Done():
-			if conn != nil {
-				conn.Close()
-			}
-		}
-	}
-	var errs []error
-	running := 0
-	for next := 0; next < len(addrs) || running > 0; {
-		var wait <-chan time.Time
-		if next < len(addrs) {
-			addr := addrs[next]
-			tries.Go(func() { try(addr) })
-			next, running = next+1, running+1
-			wait = time.After(stagger)
-		}
-		select {
-		case o := <-outcomes:
-			running--
-			if o.err == nil {
-				return o.conn, nil
-			}
-			errs = append(errs, o.err)
-		case <-wait:
-		case <-ctx.Done():
-			return nil, errors.Join(append(errs, ctx.Err())...)
-		}
-	}
-	return nil, errors.Join(errs...)
+// lead searches, and tells those who wait what was found.
+func (e *errand) lead(addrs []netip.Addr) (*net.TCPConn, error) {
+	s := &search{errand: e}
+	var conn *net.TCPConn
+	var addr netip.Addr
+	var err error
+	defer func() { e.found(e.target, addr, err) }()
+	conn, addr, err = s.run(addrs)
+	return conn, err
 }
 
-// connect makes one connection.
-func connect(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+// connect makes one connection. Its wait costs neither a goroutine nor a timer of
+// its own.
+func connect(ctx context.Context, to netip.AddrPort, by time.Time) (*net.TCPConn, error) {
 	dialer := net.Dialer{KeepAlive: -1} // tune sets keep-alive
 	dialer.SetMultipathTCP(false)
-	conn, err := dialer.DialTCP(ctx, "tcp4", netip.AddrPort{}, to)
+	conn, err := dialer.DialTCP(until{ctx, by}, "tcp4", netip.AddrPort{}, to)
 	if err != nil {
 		return nil, err
 	}
 	// The kernel gives a connection to one of the machine's own addresses that
-	// same address as its source. mayDial cannot know them all: the uplink's
-	// comes and goes with its DHCP lease.
+	// same address as its source. elsewhere has asked before, but addresses come
+	// and go with the uplink's lease.
 	here := conn.LocalAddr().(*net.TCPAddr).AddrPort().Addr()
 	if here == to.Addr() && !here.IsLoopback() {
 		reset(conn)
 		return nil, fmt.Errorf("%s is this box", to.Addr())
 	}
 	return conn, nil
+}
+
+// until is a context whose deadline is for the poller alone: package net sets it
+// on the socket, and nothing has to watch the clock.
+type until struct {
+	context.Context
+	by time.Time
+}
+
+func (u until) Deadline() (time.Time, bool) { return u.by, true }
+
+// within is a context that ends at by. It sets its timer when somebody waits for
+// it, which nobody does for a name that is remembered.
+type within struct {
+	context.Context
+	by time.Time
+
+	mu     sync.Mutex
+	timed  context.Context
+	cancel context.CancelFunc
+}
+
+func (w *within) Deadline() (time.Time, bool) { return w.by, true }
+
+func (w *within) Done() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.timed == nil {
+		w.timed, w.cancel = context.WithDeadline(w.Context, w.by)
+	}
+	return w.timed.Done()
+}
+
+func (w *within) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.timed != nil {
+		return w.timed.Err()
+	}
+	return w.Context.Err()
+}
+
+// Value is that of the timed context where there is one, so that package context
+// finds it and needs no goroutine to hear of its end.
+func (w *within) Value(key any) any {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.timed != nil {
+		return w.timed.Value(key)
+	}
+	return w.Context.Value(key)
+}
+
+func (w *within) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.cancel != nil {
+		w.cancel()
+	}
 }

@@ -59,8 +59,8 @@ func (n *names) LookupNetIP(_ context.Context, network, host string) ([]netip.Ad
 	return n.addrs[host], nil
 }
 
-// NamesAt returns what was remembered.
-func (n *names) NamesAt(a netip.Addr) []string {
+// NamesAt returns what was remembered, for whomever.
+func (n *names) NamesAt(_, a netip.Addr) []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.at[a]
@@ -89,6 +89,7 @@ type house struct {
 	to    atomic.Pointer[netip.AddrPort] // where callers "wanted to go"
 	addr  string                         // where the room listens
 	stop  func() error                   // ends Serve and returns its error
+	ended func() error                   // waits for the end of Serve and returns its error
 }
 
 type change func(*Config, *[]policy.Rule)
@@ -139,8 +140,7 @@ func (h *house) open() *house {
 	done := make(chan error, 1)
 	go func() { done <- h.Serve(ctx) }()
 	var ended bool
-	h.stop = func() error {
-		cancel()
+	h.ended = func() error {
 		if ended {
 			return nil
 		}
@@ -148,9 +148,13 @@ func (h *house) open() *house {
 		select {
 		case err := <-done:
 			return err
-		case <-time.After(2 * time.Second):
-			return errors.New("Serve did not end within 2 s")
+		case <-time.After(4 * time.Second): // run.Grace
+			return errors.New("Serve did not end within 4 s")
 		}
+	}
+	h.stop = func() error {
+		cancel()
+		return h.ended()
 	}
 	h.t.Cleanup(func() {
 		if err := h.stop(); err != nil {

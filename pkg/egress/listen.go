@@ -100,6 +100,9 @@ const acceptPause = 100 * time.Millisecond
 
 // accept takes calls until ctx is done. Calls are counted in the group given.
 func (s *Server) accept(ctx context.Context, l *net.TCPListener, calls *sync.WaitGroup) error {
+	if s.places.total < s.cfg.Total {
+		s.log.Say(event.EgressFewPlaces, event.F("LIMIT", s.places.total), event.F("WANTED", s.cfg.Total))
+	}
 	for {
 		conn, err := l.AcceptTCP()
 		switch {
@@ -136,7 +139,8 @@ func passing(err error) bool {
 func (s *Server) crowded(caller netip.Addr, sh share) {
 	if sh.leased() {
 		s.counts.result(resultChargerLimit)
-		s.log.Say(event.EgressChargerLimit, event.IP(caller), event.F("LIMIT", s.cfg.PerCharger))
+		s.cameToNothing(caller, Refused, "", 0, fmt.Sprintf("it had %d conversations open, as many as one may", s.cfg.PerCharger))
+		s.log.Say(event.EgressChargerLimit, s.subject(caller, sh), event.F("LIMIT", s.cfg.PerCharger))
 		return
 	}
 	s.counts.result(resultLeaselessLimit)
@@ -153,18 +157,37 @@ func (s *Server) crowded(caller netip.Addr, sh share) {
 func (s *Server) admit(ctx context.Context, conn *net.TCPConn, calls *sync.WaitGroup) {
 	caller := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
 	sh := s.shareOf(caller)
-	switch s.places.take(sh) {
+	switch s.places.take(sh, s.named(sh, caller)) {
 	case placeTaken:
 		calls.Go(func() {
-			defer s.places.give(sh)
-			s.call(ctx, conn, caller)
+			if !s.call(ctx, conn, caller, sh) {
+				s.places.give(sh)
+			}
 		})
 		return
 	case shareFull:
 		s.crowded(caller, sh)
+	case hellosFull:
+		s.counts.result(resultHelloLimit)
+		s.cameToNothing(caller, Refused, "", 0, fmt.Sprintf("it had %d calls open in which it had not said yet what it wants", s.places.hellos))
+		s.log.Say(event.EgressHelloLimit, s.subject(caller, sh), event.F("LIMIT", s.places.hellos))
+	case strangersFull:
+		s.counts.result(resultStrangersLimit)
+		s.cameToNothing(caller, Refused, "", 0, "those who are not in the inventory held all the places that they may")
+		s.log.Say(event.EgressStrangersLimit, event.F("ADDRESS", caller), event.F("LIMIT", s.places.strangers), event.F("TOTAL", s.places.total))
 	case houseFull:
 		s.counts.result(resultTotalLimit)
-		s.log.Say(event.EgressTotalLimit, event.F("LIMIT", s.cfg.Total))
+		s.cameToNothing(caller, Refused, "", 0, "this box held as many conversations as it can")
+		s.log.Say(event.EgressTotalLimit, event.F("LIMIT", s.places.total))
 	}
 	reset(conn)
+}
+
+// subject is who a call is said to be of: the device that the share is of, where
+// the address tells nobody.
+func (s *Server) subject(caller netip.Addr, sh share) event.Field {
+	if _, ok := s.book.At(caller); !ok && sh.leased() {
+		_, caller = s.book.Where(sh.mac)
+	}
+	return event.IP(caller)
 }

@@ -23,18 +23,21 @@ const (
 	resultChargerLimit
 	resultLeaselessLimit
 	resultTotalLimit
+	resultHelloLimit
+	resultStrangersLimit
 	resultCount
 )
 
 var resultNames = [resultCount]string{
 	"", "carried", "unknown_name", "wrong_port", "no_name", "not_tls", "hello_failed", "unreachable", "direct", "outsider",
 	"charger_limit", "leaseless_limit", "total_limit",
+	"hello_limit", "strangers_limit",
 }
 
 // counts are what the room counts. The zero value is ready.
 type counts struct {
 	results      [resultCount]atomic.Int64
-	dials        [3]atomic.Int64 // failed, by causes
+	dials        [4]atomic.Int64 // failed, by causes
 	up, down     atomic.Int64
 	idle         atomic.Int64
 	panics       atomic.Int64
@@ -63,7 +66,7 @@ var (
 	descAccept        = prometheus.NewDesc("chargegate_egress_accept_failures_total", "Times the kernel had no new connection to give.", nil, nil)
 )
 
-var descs = []*prometheus.Desc{descConversations, descOpen, descBytes, descDials, descDown, descIdle, descPanics, descAccept}
+var descs = []*prometheus.Desc{descConversations, descOpen, descBytes, descDials, descDown, descIdle, descPanics, descAccept, descPlaces, descHeld, descHellos}
 
 // Describe tells the metrics of the room.
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
@@ -84,6 +87,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		count(descConversations, s.counts.results[r].Load(), resultNames[r])
 	}
 	gauge(descOpen, s.places.open())
+	s.places.collect(ch)
 	count(descBytes, s.counts.up.Load(), "up")
 	count(descBytes, s.counts.down.Load(), "down")
 	for i, cause := range causes {

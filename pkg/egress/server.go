@@ -7,6 +7,11 @@
 // bytes both ways unchanged: TLS is never opened. Whoever is refused learns it
 // at once, by a TLS alert or a reset.
 //
+// What it carries outlives the process: both connections of a conversation, and
+// the pipes with what is on its way between them, are kept by systemd from the
+// moment on that the hello was replayed, and a ledger beside them says what they
+// are. The next process goes on where this one ended, however it ended.
+//
 // It leaves to others the rules (policy), the addresses of names (Names), who
 // a caller is and how far it has come (charger.Book), and everything that is
 // not TCP on an allowed port (the firewall).
@@ -22,6 +27,7 @@ import (
 	"sync"
 	"time"
 
+	"chargegate/pkg/carry"
 	"chargegate/pkg/charger"
 	"chargegate/pkg/event"
 	"chargegate/pkg/policy"
@@ -32,12 +38,13 @@ type Names interface {
 	// LookupNetIP returns the addresses of host; network is "ip4". A host that is
 	// not on the list is an error.
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
-	// NamesAt returns which allowed names had that address lately.
-	NamesAt(netip.Addr) []string
+	// NamesAt returns which allowed names that caller was lately told to have that
+	// address.
+	NamesAt(caller, addr netip.Addr) []string
 }
 
-// A Store keeps listening sockets while the process is replaced, so that no
-// call is turned away meanwhile.
+// A Store keeps descriptors while the process is replaced, so that no call is
+// turned away meanwhile and no conversation ends. Package handover has one.
 type Store interface {
 	// Take returns the descriptor that is kept under that name, if there is one:
 	// by the process before, or by Keep of this one. It is the caller's to close,
@@ -45,6 +52,16 @@ type Store interface {
 	Take(name string) (*os.File, bool)
 	// Keep gives a copy of the descriptor to whoever keeps them.
 	Keep(name string, f *os.File) error
+	// Managed reports whether there is somebody who keeps anything.
+	Managed() bool
+	// Give gives copies of descriptors that belong together to whoever keeps them,
+	// all of them or none.
+	Give(name string, fds ...int) error
+	// Remove has closed what was given under a name.
+	Remove(name string) error
+	// Given returns, once, what the process before gave under names that begin with
+	// prefix, in any order. The descriptors are the caller's.
+	Given(prefix string) map[string][]int
 }
 
 // A Server is the room. It is safe for concurrent use.
@@ -60,16 +77,23 @@ type Server struct {
 	// that tests can run without a firewall.
 	original func(*net.TCPConn) (netip.AddrPort, error)
 
-	dialler  *dialler
-	outages  *outages
-	refusals *refusals
-	places   *places
-	counts   counts
+	dialler    *dialler
+	outages    *outages
+	handshakes *handshakes
+	refusals   *refusals
+	places     *places
+	past       *histories
+	nearby     *neighbours
+	counts     counts
+	accounts   Accounts // nil: nobody keeps any
 
 	mu        sync.Mutex
 	listeners []*net.TCPListener
 	own       map[netip.AddrPort]bool // it was this process that listened there last
 	open      map[*conversation]struct{}
+	keeper    *keeper        // nil: what is open ends with the process. Never changed after the first Listen
+	looked    bool           // what the process before had was taken over
+	carrier   *carry.Carrier // nil while the room neither listens nor serves
 }
 
 // New makes the room. The configuration is taken as valid; store may be nil.
@@ -79,9 +103,11 @@ func New(cfg Config, list *policy.List, names Names, book *charger.Book, store S
 		cfg: cfg, list: list, names: names, book: book, store: store, log: log,
 		original: originalDestination,
 		dialler:  newDialler(cfg, names),
-		outages:  &outages{open: map[string]*outage{}},
+		outages:  newOutages(), handshakes: newHandshakes(),
 		refusals: &refusals{said: map[share]*said{}},
-		places:   &places{perShare: cfg.PerCharger, total: cfg.Total, held: map[share]int{}},
+		places:   newPlaces(cfg),
+		past:     &histories{of: map[share][]Past{}},
+		nearby:   newNeighbours(),
 		own:      map[netip.AddrPort]bool{},
 		open:     map[*conversation]struct{}{},
 	}
@@ -134,9 +160,27 @@ func (s *Server) Listen() error {
 		}
 		taken = append(taken, l)
 	}
+	if s.carrier == nil {
+		carrier, err := carry.New()
+		if err != nil {
+			for _, t := range taken {
+				t.Close()
+			}
+			return fmt.Errorf("preparing to carry conversations: %w", err)
+		}
+		s.carrier = carrier
+	}
 	s.listeners = taken
+	if !s.looked {
+		s.looked = true
+		s.takeOver()
+	}
 	return nil
 }
+
+// keepPatience is how long the manager may take, at the end, to be given what it
+// has not been given yet, and again to be told what ended.
+const keepPatience = time.Second
 
 // Addrs returns where the room listens, in the order of Config.Listen; nothing
 // before Listen.
@@ -150,18 +194,33 @@ func (s *Server) Addrs() []netip.AddrPort {
 	return addrs
 }
 
-// Serve lets conversations out until ctx is done. Then it resets those that
-// are open, waits for everything it started and returns nil.
+// Serve lets conversations out until ctx is done. Then it leaves those that are
+// kept to the next process, resets the others, waits for everything it started and
+// returns nil.
 func (s *Server) Serve(ctx context.Context) error {
 	if err := s.Listen(); err != nil {
 		return err
 	}
 	s.mu.Lock()
-	listeners := s.listeners
+	listeners, carrier := s.listeners, s.carrier
 	s.mu.Unlock()
 
+	asked := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	carrying, stopCarrying := context.WithCancel(context.Background())
+	defer stopCarrying()
+	var wheel sync.WaitGroup
+	wheel.Go(func() {
+		if err := carrier.Serve(carrying); err != nil {
+			cancel(err)
+		}
+	})
+	keeping, stopKeeping := context.WithCancel(context.Background())
+	defer stopKeeping()
+	if s.keeper != nil {
+		wheel.Go(func() { s.keeper.run(keeping) })
+	}
 	var loops, calls sync.WaitGroup
 	for _, l := range listeners {
 		loops.Go(func() {
@@ -181,6 +240,24 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	loops.Wait()
 	calls.Wait() // each call has a watch on ctx of its own
+	if asked.Err() != nil {
+		listens := s.keeper.flush(keepPatience)
+		s.endUnkept(errStops)
+		if listens {
+			s.keeper.flush(keepPatience)
+		}
+	}
+	stopCarrying()
+	stopKeeping()
+	wheel.Wait()
+	if asked.Err() != nil {
+		s.leave(time.Now())
+		s.keeper.beat()
+		s.mu.Lock()
+		s.carrier = nil
+		s.mu.Unlock()
+		carrier.Close()
+	}
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}

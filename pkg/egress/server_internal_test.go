@@ -120,7 +120,19 @@ func TestRefusals(t *testing.T) {
 		{"HTTP on a TLS port", 443, []byte("GET / HTTP/1.1\r\nHost: api.zaptec.com\r\n\r\n"), "reset", event.EgressPlainRefused,
 			"P1-07 was refused 192.0.2.10:443: it speaks plain HTTP where only TLS is allowed", "192.0.2.10:443 without TLS"},
 		{"SSH on a TLS port", 443, []byte("SSH-2.0-x\r\n"), "reset", event.EgressPlainRefused,
-			"P1-07 was refused 192.0.2.10:443: it speaks something unknown where only TLS is allowed", "192.0.2.10:443 without TLS"},
+			"P1-07 was refused 192.0.2.10:443: it speaks SSH where only TLS is allowed", "192.0.2.10:443 without TLS"},
+		{"MQTT without TLS", 8883, []byte("\x10\x1a\x00\x04MQTT\x04\x02\x00\x3c\x00\x0echarger-000001"), "reset", event.EgressPlainRefused,
+			"P1-07 was refused 192.0.2.10:8883: it speaks MQTT without TLS where only TLS is allowed", "192.0.2.10:8883 without TLS"},
+		{"a name with a NUL", 443, vector(t, "nul.bin"), "alert", event.EgressNameRefused,
+			`P1-07 was refused api.zaptec.com\x00.evil.example on port 443: the name is not on the list`, `name api.zaptec.com\x00.evil.example on port 443`},
+		{"two names", 443, vector(t, "two-names.bin"), "reset", event.EgressHelloFailed,
+			"P1-07 called 192.0.2.10:443, but its first message could not be used: the first message is malformed", ""},
+		{"a dot at the end", 443, vector(t, "openssl-dot.bin"), "reset", event.EgressHelloFailed,
+			"P1-07 called 192.0.2.10:443, but its first message could not be used: the first message is malformed", ""},
+		{"an address for a name", 443, vector(t, "openssl-address.bin"), "alert", event.EgressNamelessRefused,
+			"P1-07 was refused 192.0.2.10:443: it named no server, and the address tells no allowed names", "192.0.2.10:443 without a name"},
+		{"a request to a web proxy", 8080, vector(t, "curl-proxy.bin"), "reset", event.EgressHelloFailed,
+			"P1-07 called 192.0.2.10:8080, but its first message could not be used: the caller asks for a web proxy, and there is none here", ""},
 		{"another Host on a plain port", 8080, []byte("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n"), "reset", event.EgressNameRefused,
 			"P1-07 was refused evil.example on port 8080: the name is not on the list", "name evil.example on port 8080"},
 		{"something unknown on a plain port, to an unknown address", 8080, []byte{0x10, 0}, "reset", event.EgressNamelessRefused,
@@ -154,6 +166,62 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("the book says %q, want %q", got, tt.book)
 			}
 		})
+	}
+}
+
+// vector is a message of the corpus of package hello.
+func vector(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile("../hello/testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// A hello that never ends costs its patience and no more, and is told in the
+// charger's name.
+func TestHelloThatNeverEnds(t *testing.T) {
+	h := newHouse(t, 443, func(c *Config, _ *[]policy.Rule) { c.HelloTimeout = 100 * time.Millisecond }).open()
+	for _, sent := range [][]byte{nil, vector(t, "unfinished.bin"), []byte("GET / HTTP/1.1\r\nHost: api")} {
+		conn := h.call()
+		if _, err := conn.Write(sent); err != nil {
+			t.Fatal(err)
+		}
+		wantReset(t, conn)
+	}
+	if r := h.says(event.EgressHelloFailed); r.Message != "P1-07 called 192.0.2.10:443, but its first message could not be used: the caller did not finish its first message within 100ms" {
+		t.Errorf("said %q", r.Message)
+	}
+	if n := h.counts.results[resultHelloFailed].Load(); n != 3 {
+		t.Errorf("%d counted", n)
+	}
+}
+
+// A hidden name is reached by the outer one, and said once.
+func TestHidden(t *testing.T) {
+	b := newBackend(t, "127.0.0.1:0", echo)
+	h := newHouse(t, b.port, func(_ *Config, r *[]policy.Rule) {
+		*r = append(*r, policy.Rule{Name: "outer.example", Ports: []uint16{b.port}, Reason: "a test's"})
+	}).open()
+	h.names.resolve("outer.example", home)
+	hidden := vector(t, "go-ech.bin")
+	for range 3 {
+		conn := h.call()
+		if _, err := conn.Write(hidden); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, len(hidden))
+		if _, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, hidden) {
+			t.Errorf("other bytes came back than were sent, %v", err)
+		}
+		conn.Close()
+	}
+	if r := h.says(event.EgressHidden); r.Message != "P1-07 may hide a name behind outer.example (ECH)" || h.said(event.EgressHidden) != 1 {
+		t.Errorf("said %d times: %q", h.said(event.EgressHidden), r.Message)
+	}
+	if r := h.says(event.EgressOpened); r.Field("RULE") != "outer.example" || r.Field("WHY") != "a test's" {
+		t.Errorf("allowed by %q because of %q", r.Field("RULE"), r.Field("WHY"))
 	}
 }
 
@@ -529,11 +597,11 @@ func TestShares(t *testing.T) {
 	if outside := h.shareOf(netip.MustParseAddr("192.0.2.1")); outside != (share{}) {
 		t.Errorf("%v for somebody from elsewhere", outside)
 	}
-	if h.places.take(before) != placeTaken || h.places.take(before) != shareFull {
+	if h.places.take(before, false) != placeTaken || h.places.take(before, false) != shareFull {
 		t.Error("the share has not one place")
 	}
 	h.book.Leased(p107, "P1", stranger, true, time.Now())
-	if now := h.shareOf(stranger); now.mac != p107 || now.network != before.network || h.places.take(now) != placeTaken {
+	if now := h.shareOf(stranger); now.mac != p107 || now.network != before.network || h.places.take(now, true) != placeTaken {
 		t.Errorf("the leased address counts to %v", now)
 	}
 	h.places.give(before)
@@ -561,32 +629,24 @@ func TestBothLegsAreTuned(t *testing.T) {
 		t.Fatalf("%d conversations", len(h.Server.open))
 	}
 	for c := range h.Server.open {
-		for name, leg := range map[string]*net.TCPConn{"to the charger": c.charger, "to the server": c.server} {
+		for leg, name := range []string{"to the charger", "to the server"} {
 			got := map[string]int{}
-			raw, err := leg.SyscallConn()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := raw.Control(func(fd uintptr) {
-				for _, o := range []struct {
-					name       string
-					level, opt int
-				}{
-					{"keep-alive", unix.SOL_SOCKET, unix.SO_KEEPALIVE},
-					{"first probe after, s", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE},
-					{"between probes, s", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL},
-					{"probes", unix.IPPROTO_TCP, unix.TCP_KEEPCNT},
-					{"user timeout, ms", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT},
-					{"no delay", unix.IPPROTO_TCP, unix.TCP_NODELAY},
-				} {
-					v, err := unix.GetsockoptInt(int(fd), o.level, o.opt)
-					if err != nil {
-						t.Errorf("%s: %v", o.name, err)
-					}
-					got[o.name] = v
+			for _, o := range []struct {
+				name       string
+				level, opt int
+			}{
+				{"keep-alive", unix.SOL_SOCKET, unix.SO_KEEPALIVE},
+				{"first probe after, s", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE},
+				{"between probes, s", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL},
+				{"probes", unix.IPPROTO_TCP, unix.TCP_KEEPCNT},
+				{"user timeout, ms", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT},
+				{"no delay", unix.IPPROTO_TCP, unix.TCP_NODELAY},
+			} {
+				v, err := unix.GetsockoptInt(c.pair.Sockets[leg], o.level, o.opt)
+				if err != nil {
+					t.Errorf("%s: %v", o.name, err)
 				}
-			}); err != nil {
-				t.Fatal(err)
+				got[o.name] = v
 			}
 			want := map[string]int{"keep-alive": 1, "first probe after, s": 60, "between probes, s": 15, "probes": 4,
 				"user timeout, ms": 120_000, "no delay": 1}
@@ -751,6 +811,12 @@ func newShelf(t *testing.T) shelf {
 	})
 	return s
 }
+
+// It keeps no conversations.
+func (shelf) Managed() bool                 { return false }
+func (shelf) Give(string, ...int) error     { return nil }
+func (shelf) Remove(string) error           { return nil }
+func (shelf) Given(string) map[string][]int { return nil }
 
 func (s shelf) Take(name string) (*os.File, bool) {
 	f, ok := s[name]

@@ -2,10 +2,7 @@ package egress
 
 import (
 	"context"
-	"net"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // A meter turns two byte counts into what to report and how long nothing
@@ -40,7 +37,9 @@ func (s *Server) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			s.look(time.Now())
+			now := time.Now()
+			s.look(now)
+			s.settle(now)
 		}
 	}
 }
@@ -52,16 +51,22 @@ func (s *Server) look(now time.Time) {
 		open = append(open, c)
 	}
 	s.mu.Unlock()
+	s.followUplink(open)
 	for _, c := range open {
 		s.report(c, now)
 		s.judge(c, now)
 	}
+	s.keeper.beat()
 }
 
 // report enters what moved since the last time.
 func (s *Server) report(c *conversation, now time.Time) {
 	c.mu.Lock()
-	up, down := c.meter.read(c.up.moved.Load(), c.down.moved.Load(), now)
+	upNow, downNow := c.countLocked()
+	up, down := c.meter.read(upNow, downNow, now)
+	if (up != 0 || down != 0) && c.kept != nil {
+		s.keeper.moved(c.kept)
+	}
 	c.mu.Unlock()
 	if up == 0 && down == 0 {
 		return
@@ -69,41 +74,20 @@ func (s *Server) report(c *conversation, now time.Time) {
 	s.counts.up.Add(up)
 	s.counts.down.Add(down)
 	s.book.Moved(c.caller, c.cloud, up, down, now)
+	s.enter(c, up, down, 0, now)
 }
 
-// judge ends a conversation that has been silent for too long, or whose
-// closed half hides that it is dead.
+// judge ends a conversation that has been silent for too long.
 func (s *Server) judge(c *conversation, now time.Time) {
 	c.mu.Lock()
 	silent := c.meter.silent(now)
 	c.mu.Unlock()
 	limit := c.idle
-	up, down := c.up.done.Load(), c.down.done.Load()
-	if up != down { // one side has said all it had to say
+	if c.pair.Half() { // one side has said all it had to say
 		limit = min(limit, s.cfg.IdleShort)
-		// Nobody reads from the side that hung up, so nobody would hear its reset.
-		if up && dead(c.charger) || down && dead(c.server) {
-			c.abort("reset after one side had hung up")
-			return
-		}
 	}
 	if silent >= limit {
 		s.counts.idle.Add(1)
-		c.end("silent for too long", func(conn *net.TCPConn) { conn.Close() })
+		s.carrier.Hangup(c.pair, errSilent)
 	}
-}
-
-// dead reports whether the kernel has given a connection up.
-func dead(conn *net.TCPConn) bool {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return true
-	}
-	const tcpClose = 7 // TCP_CLOSE of linux/include/net/tcp_states.h
-	gone := false
-	err = raw.Control(func(fd uintptr) {
-		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-		gone = err == nil && info.State == tcpClose
-	})
-	return gone || err != nil
 }

@@ -5,7 +5,7 @@ var (
 	EgressOpened = &Kind{
 		ID: "egress-opened", Level: Debug,
 		Text:    "{CHARGER} talks with {NAME} on port {PORT}",
-		Explain: "The charger asked for an allowed name, the name was reached at REMOTE, and bytes go both ways unchanged. BY says what told the name: the ClientHello (sni), the Host of a plain request (host), the address that was asked for (address), or that only the hub is ever meant on port 8883 (hub).",
+		Explain: "The charger asked for an allowed name, the name was reached at REMOTE, and bytes go both ways unchanged. BY says what told the name: the ClientHello (sni), the Host of a plain request (host), the address that was asked for (address), or that only the hub is ever meant on port 8883 (hub). RULE is the rule that allows it, and WHY the reason that stands in it.",
 	}
 	EgressEnded = &Kind{
 		ID: "egress-ended", Level: Debug,
@@ -43,7 +43,7 @@ var (
 	EgressHelloFailed = &Kind{
 		ID: "egress-hello-failed", Level: Info,
 		Text:    "{CHARGER} called {DST}, but its first message could not be used: {ERROR}",
-		Explain: "The charger opened a connection and then said nothing in time, hung up in the middle, or sent what cannot be understood. The connection was reset. On a weak radio link this happens to good chargers.",
+		Explain: "The charger opened a connection and then said nothing in time, hung up in the middle, or sent what cannot be understood: a TLS hello with two names or a dot at the end of one, an HTTP request with two Hosts, a request to a web proxy. The connection was reset. On a weak radio link this happens to good chargers.",
 		Every:   hour, Per: []string{"DST", "ERROR"}, Most: 30,
 	}
 	EgressDirectRefused = &Kind{
@@ -64,13 +64,13 @@ var (
 		ID: "egress-hidden", Level: Info,
 		Text:    "{CHARGER} may hide a name behind {NAME} (ECH)",
 		Explain: "The ClientHello carries an encrypted one inside, or pretends to. The outer name decides, and only its server is reached.",
-		Every:   day, Per: []string{"NAME"},
+		Every:   day, Per: []string{"NAME"}, Most: 10,
 	}
 	EgressUnreachable = &Kind{
 		ID: "egress-unreachable", Level: Warning,
 		Text:    "{NAME} on port {PORT} cannot be reached ({CAUSE}): {ERROR}",
-		Explain: "An allowed name did not answer. The cause is dns when its address could not be found, tcp when no address took the connection, address when every address it has belongs to this box or its networks. The charger was reset at once and tries again by itself (F-5). This is said once until the name answers again, whoever asks.",
-		Advice:  "Run: chargegate doctor. Where every name fails, it is the uplink of this box; where one fails alone, a firewall of the building, or the service behind it is down.",
+		Explain: "An allowed name did not answer. The cause is dns when its address could not be found; tcp when no address took the connection, and ERROR says of each whether it refused, did not answer, or there was no way to it; tls when the connection was taken and the conversation refused, by an alert, by hanging up at the first message, or by something that does not speak TLS; address when it has no address that may be dialled: its own, those of the chargers and of this box never are, and private ones only where a rule names them. The charger was reset at once and tries again by itself (F-5). This is said once until the name answers again, whoever asks. A name that answered a moment ago (a minute, or ten seconds where somebody said no) must fail three times in a row; one that fails again within ten minutes of being back must then answer for ten minutes before it counts as back.",
+		Advice:  "Run: chargegate doctor. Where every name fails, it is the uplink of this box; where one fails alone, a firewall of the building, or the service behind it is down. With the cause address: if the name belongs to a server inside the building, add addresses = [\"ADDRESS\"] to its rule under [[egress.allow]]; if not, the DNS server gives false answers. With the cause tls, a firewall or login page of the building may answer in its place.",
 	}
 	EgressHubUnreachable = &Kind{
 		ID: "egress-hub-unreachable", Level: Error,
@@ -81,7 +81,7 @@ var (
 	EgressRestored = &Kind{
 		ID: "egress-restored", Level: Info,
 		Text:    "{NAME} on port {PORT} answers again after {LASTED}; {FAILED} attempts had failed",
-		Explain: "The name that could not be reached has taken a connection.",
+		Explain: "The name that could not be reached takes connections again, or after trouble with TLS the handshakes go on again.",
 	}
 	EgressChargerLimit = &Kind{
 		ID: "egress-charger-limit", Level: Warning,
@@ -117,10 +117,70 @@ var (
 		Advice:  "Run: systemctl show -p LimitNOFILE chargegated, and compare with sudo ls /proc/$(pidof chargegated)/fd | wc -l.",
 		Every:   10 * minute,
 	}
+	EgressDialFailed = &Kind{
+		ID: "egress-dial-failed", Level: Error,
+		Text:    "this box cannot make a connection to {NAME}: {ERROR}",
+		Explain: "The box itself has no file descriptor, no free port or no memory for a connection. It is not the name's fault, and no outage of it. The charger was reset and tries again by itself.",
+		Advice:  "Run: chargegate status, and look for a device with very many conversations. Then: systemctl show -p LimitNOFILE chargegated.",
+		Every:   10 * minute,
+	}
+	EgressHelloRefused = &Kind{
+		ID: "egress-hello-refused", Level: Warning,
+		Text:    "{CHARGER} was refused by {NAME} on port {PORT}: {ERROR}",
+		Explain: "The server ended the TLS handshake at this charger's first message, while it goes on with others. The first bytes of the answer tell; TLS is not opened.",
+		Advice:  "If it is a charger, its firmware may be too old for the server: let Zaptec update it, or set it to another way (4G) until then. If it is none, find out what this device is.",
+		Every:   hour, Per: []string{"NAME", "PORT"}, Most: 10,
+	}
+	EgressCertificateRefused = &Kind{
+		ID: "egress-certificate-refused", Level: Warning,
+		Text:    "{CHARGER} does not accept the certificate of {NAME} on port {PORT} ({ALERT})",
+		Explain: "The charger ended the TLS handshake with an alert about the server's certificate. Either its own list of authorities is old: a Zaptec charger then fetches a new one from devices.zaptec.com (Z-9). Or it was not the server that answered, but a firewall of the building that opens TLS. This is seen with TLS 1.2, which chargers speak; in 1.3 the alert is encrypted.",
+		Advice:  "Look at the certificate from this box: openssl s_client -connect {NAME}:{PORT} -servername {NAME}. If its issuer is not a public authority, ask the building's IT to let the names of chargegate doctor pass unopened. If it is, see that devices.zaptec.com is reachable, and switch the charger's power off and on.",
+		Every:   hour, Per: []string{"NAME", "PORT"}, Most: 10,
+	}
+	EgressCertificateDoubted = &Kind{
+		ID: "egress-certificate-doubted", Level: Error,
+		Text:    "no charger accepts the certificate of {NAME} on port {PORT} ({ALERT}): {CHARGERS} or more in a row have refused it",
+		Explain: "Several chargers ended the TLS handshake with an alert about the server's certificate, and none has accepted it since. Most likely a firewall of the building opens TLS and shows a certificate of its own. This is said once, and egress-restored when one accepts it again.",
+		Advice:  "Look at the certificate from this box: openssl s_client -connect {NAME}:{PORT} -servername {NAME}. If its issuer is not a public authority, ask the building's IT to let the names of chargegate doctor pass unopened. If it is, the chargers' list of authorities is old: see that devices.zaptec.com is reachable (Z-9).",
+	}
+	EgressHandshakeBroken = &Kind{
+		ID: "egress-handshake-broken", Level: Info,
+		Text:    "{CHARGER} broke off the TLS handshake with {NAME} on port {PORT}: {ALERT}",
+		Explain: "The charger ended the handshake after the server's first message, with an alert that is not about the certificate.",
+		Every:   hour, Per: []string{"NAME", "PORT", "ALERT"}, Most: 10,
+	}
+)
+
+// The room's limits for those who say nothing and those whom nobody knows.
+var (
+	EgressHelloLimit = &Kind{
+		ID: "egress-hello-limit", Level: Warning,
+		Text:    "{CHARGER} has {LIMIT} conversations open in which it has not said yet what it wants; its newest was refused",
+		Explain: "A charger says whom it wants as soon as it is connected. One that opens connections and stays silent holds places that it does not use: each is closed after 10 s, and until then it gets no more of them than LIMIT. Nobody else is kept out.",
+		Advice:  "Run: chargegate charger {CHARGER}. A weak signal can do this; if the signal is good, find out what this device is.",
+		Every:   hour,
+	}
+	EgressFewPlaces = &Kind{
+		ID: "egress-few-places", Level: Warning,
+		Text:    "this box holds {LIMIT} conversations and not {WANTED}, as many as its chargers may need at once: it may open too few files",
+		Explain: "A conversation takes six descriptors, and the limit of open files of the daemon does not allow for as many as are wanted. When all chargers call at once, as after a power cut, some are refused at first; they call again by themselves (F-5).",
+		Advice:  "Run: systemctl show -p LimitNOFILE chargegated. The unit that is shipped allows for 1000 chargers; a drop-in may have lowered it.",
+		Every:   hour,
+	}
+	EgressStrangersLimit = &Kind{
+		ID: "egress-strangers-limit", Level: Warning,
+		Text:    "{ADDRESS} was refused a conversation: devices that are not in the inventory hold {LIMIT} of {TOTAL} places, as many as they may together",
+		Explain: "Every charger of the inventory finds a place: those that are not in it may hold a quarter of all together and no more. This is said once in ten minutes; the address is that of the caller refused then.",
+		Advice:  "Run: chargegate chargers. Enter the chargers among the strangers in chargers.csv, and find out what the others are.",
+		Every:   10 * minute,
+	}
 )
 
 var egressKinds = []*Kind{
 	EgressOpened, EgressEnded, EgressNameRefused, EgressPortRefused, EgressNamelessRefused, EgressPlainRefused,
 	EgressHelloFailed, EgressDirectRefused, EgressOutsiderRefused, EgressHidden, EgressUnreachable, EgressHubUnreachable, EgressRestored,
 	EgressChargerLimit, EgressLeaselessLimit, EgressTotalLimit, EgressManyRefusals, EgressAcceptFailed,
+	EgressHelloLimit, EgressStrangersLimit, EgressFewPlaces,
+	EgressDialFailed, EgressHelloRefused, EgressCertificateRefused, EgressCertificateDoubted, EgressHandshakeBroken,
 }

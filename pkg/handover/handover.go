@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -34,15 +35,22 @@ const notifyPatience = time.Second
 // those of the next. It is safe for concurrent use; a nil *Store is one
 // without systemd.
 //
-// It has a copy of its own of whatever the manager holds: nothing can be asked
-// back from the manager, and as long as that holds a socket, no other can be
-// bound in its place.
+// It has a copy of its own of what was kept by Keep: nothing can be asked back
+// from the manager, and as long as that holds a socket, no other can be bound in
+// its place. Of what was kept by Give it has none.
 type Store struct {
 	manager *net.UnixAddr // nil: no systemd
+	room    int           // how many descriptors the manager takes in all; 0: it did not say
 
-	mu   sync.Mutex
-	held map[string]*held // by name, what the manager holds as far as we know
+	mu    sync.Mutex
+	held  map[string]*held // by name, what the manager holds as far as we know
+	given map[string]int   // by name, how many of them we have no copy of
+	sum   int              // of given
 }
+
+// ErrFull is returned by Give when the manager has said how many descriptors it
+// takes, and these would be more. It would throw them away without a word.
+var ErrFull = errors.New("as many descriptors are kept as FileDescriptorStoreMax= allows")
 
 // held is what the manager holds under one name.
 type held struct {
@@ -61,7 +69,9 @@ func (h *held) close() {
 // own. It is called once, early. Its error says that NOTIFY_SOCKET is of a kind
 // that cannot be spoken to; the Store it comes with works without a manager.
 func Open() (*Store, error) {
-	s := &Store{held: map[string]*held{}}
+	s := &Store{held: map[string]*held{}, given: map[string]int{}}
+	// systemd says it from version 254 on (systemd.exec(5), $FDSTORE).
+	s.room, _ = strconv.Atoi(os.Getenv("FDSTORE"))
 	for name, files := range activation.FilesWithNames() {
 		s.held[name] = &held{files: files}
 	}
@@ -107,21 +117,91 @@ func (s *Store) Take(name string) (*os.File, bool) {
 
 // duplicate returns another descriptor of what f is, which no child inherits.
 func duplicate(f *os.File) (*os.File, error) {
-	raw, err := f.SyscallConn() // Fd would make it a blocking one
+	fd, err := duplicateFD(f)
 	if err != nil {
 		return nil, err
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
+}
+
+// duplicateFD is duplicate for what the runtime need not know of.
+func duplicateFD(f *os.File) (int, error) {
+	raw, err := f.SyscallConn() // Fd would make it a blocking one
+	if err != nil {
+		return -1, err
 	}
 	var fd int
 	var derr error
 	if err := raw.Control(func(old uintptr) {
 		fd, derr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0)
 	}); err != nil {
-		return nil, err
+		return -1, err
 	}
 	if derr != nil {
-		return nil, os.NewSyscallError("fcntl", derr)
+		return -1, os.NewSyscallError("fcntl", derr)
 	}
-	return os.NewFile(uintptr(fd), f.Name()), nil
+	return fd, nil
+}
+
+// Managed reports whether there is a manager that keeps anything.
+func (s *Store) Managed() bool { return s != nil && s.manager != nil }
+
+// Give gives the manager copies of descriptors that belong together, all under
+// one name and in one message, so that it gets all of them or none. Nothing must
+// be kept under that name. They stay the caller's; what the manager was given
+// comes back only to the next process (Given), and until Remove.
+//
+// It returns ErrFull when the manager has no room for them.
+func (s *Store) Give(name string, fds ...int) error {
+	if !s.Managed() {
+		return nil
+	}
+	if err := checkName(name); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.room > 0 && s.sum+len(s.held)+len(fds) > s.room {
+		return fmt.Errorf("keeping %s: %w, %d", name, ErrFull, s.room)
+	}
+	if err := s.tell(name, fds...); err != nil {
+		return err
+	}
+	s.sum += len(fds) - s.given[name]
+	s.given[name] = len(fds)
+	return nil
+}
+
+// Remove makes the manager close what it was given under name.
+func (s *Store) Remove(name string) error { return s.Drop(name) }
+
+// Given returns what the process before this one gave the manager under names
+// that begin with prefix. The order within a name means nothing. The descriptors
+// are the caller's to close, and are returned once; the manager holds its copies
+// until Remove. What could not be opened for lack of descriptors is missing.
+func (s *Store) Given(prefix string) map[string][]int {
+	if !s.Managed() {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[string][]int{}
+	for name, h := range s.held {
+		if h.claimed || !strings.HasPrefix(name, prefix) {
+			continue
+		}
+		fds := make([]int, 0, len(h.files))
+		for _, f := range h.files {
+			if fd, err := duplicateFD(f); err == nil {
+				fds = append(fds, fd)
+			}
+			f.Close()
+		}
+		all[name] = fds
+		s.given[name], s.sum = len(h.files), s.sum+len(h.files)
+		delete(s.held, name)
+	}
+	return all
 }
 
 // Names returns the names of what was passed and not taken yet, sorted.
@@ -177,13 +257,17 @@ func (s *Store) giveLocked(name string, f *os.File) error {
 	if err != nil {
 		return fmt.Errorf("keeping %s: %w", name, err)
 	}
-	// FDPOLL=0: the manager must not throw a connection away because its peer
-	// has gone; bytes may still be in it.
-	var serr error
-	err = raw.Control(func(fd uintptr) {
-		serr = s.notify("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, unix.UnixRights(int(fd)))
-	})
-	if err := errors.Join(err, serr); err != nil {
+	var terr error
+	if err := raw.Control(func(fd uintptr) { terr = s.tell(name, int(fd)) }); err != nil {
+		return fmt.Errorf("keeping %s: %w", name, err)
+	}
+	return terr
+}
+
+// tell sends the manager copies of descriptors. FDPOLL=0: it must not throw a
+// connection away because its peer has gone; bytes may still be in it.
+func (s *Store) tell(name string, fds ...int) error {
+	if err := s.notify("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, unix.UnixRights(fds...)); err != nil {
 		return fmt.Errorf("keeping %s: %w", name, err)
 	}
 	return nil
@@ -211,6 +295,8 @@ func (s *Store) removeLocked(name string) error {
 		h.close()
 		delete(s.held, name)
 	}
+	s.sum -= s.given[name]
+	delete(s.given, name)
 	return nil
 }
 

@@ -2,11 +2,13 @@ package handover_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +49,13 @@ func child() error {
 	if f, ok = store.Take("door-1"); !ok { // who begins anew takes it again
 		return fmt.Errorf("door-1 was not given again")
 	}
+	given := store.Given("set-")
+	if again := store.Given("set-"); len(again) != 0 {
+		return fmt.Errorf("given a second time: %v", again)
+	}
+	if err := store.Remove("set-1"); err != nil {
+		return err
+	}
 	names, err := store.CloseUnclaimed()
 	if err != nil {
 		return err
@@ -60,8 +69,28 @@ func child() error {
 		return err
 	}
 	defer conn.Close()
-	_, err = fmt.Fprintf(conn, "the child; unclaimed: %s\n", strings.Join(names, " "))
+	_, err = fmt.Fprintf(conn, "the child; unclaimed: %s; given: %s\n", strings.Join(names, " "), kinds(given))
 	return err
+}
+
+// kinds says what descriptors are, by name and in no order of theirs.
+func kinds(given map[string][]int) string {
+	var all []string
+	for name, fds := range given {
+		for _, fd := range fds {
+			var st unix.Stat_t
+			if err := unix.Fstat(fd, &st); err != nil {
+				return err.Error()
+			}
+			flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+			if err != nil || flags&unix.FD_CLOEXEC == 0 {
+				return "a child would inherit it"
+			}
+			all = append(all, fmt.Sprintf("%s %o", name, st.Mode&unix.S_IFMT>>12))
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(all, ", ")
 }
 
 // manager stands in for systemd: it receives notifications and descriptors.
@@ -167,6 +196,18 @@ func TestRestart(t *testing.T) {
 					t.Errorf("said (-want +got):\n%s", diff)
 				}
 			}
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := store.Give("set-1", int(f1.Fd()), int(r.Fd()), int(w.Fd())); err != nil {
+				t.Fatal(err)
+			}
+			r.Close()
+			w.Close()
+			if said := m.hear(t); said["FDNAME"] != "set-1" || said["FDPOLL"] != "0" || len(m.held["set-1"]) != 3 {
+				t.Errorf("said %v with %d descriptors, want 3 in one message", said, len(m.held["set-1"]))
+			}
 			addr := door1.Addr().String()
 			for _, c := range []interface{ Close() error }{door1, door2, f1, f2} { // the process ends
 				c.Close()
@@ -176,11 +217,13 @@ func TestRestart(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer caller.Close()
-			if got, want := restart(t, m, caller), "the child; unclaimed: door-2\n"; got != want {
+			if got, want := restart(t, m, caller), "the child; unclaimed: door-2; given: set-1 1, set-1 1, set-1 14\n"; got != want {
 				t.Errorf("the caller heard %q, want %q", got, want)
 			}
-			if diff := cmp.Diff(map[string]string{"FDSTOREREMOVE": "1", "FDNAME": "door-2"}, m.hear(t)); diff != "" {
-				t.Errorf("said (-want +got):\n%s", diff)
+			for _, name := range []string{"set-1", "door-2"} {
+				if diff := cmp.Diff(map[string]string{"FDSTOREREMOVE": "1", "FDNAME": name}, m.hear(t)); diff != "" {
+					t.Errorf("said (-want +got):\n%s", diff)
+				}
 			}
 		})
 	}
@@ -320,6 +363,43 @@ func openFiles(t *testing.T) int {
 	return len(entries)
 }
 
+// systemd throws away what is more than it was told to keep, and says nothing. It
+// has said beforehand how much that is.
+func TestManagerIsFull(t *testing.T) {
+	m := newManager(t, filepath.Join(t.TempDir(), "notify"))
+	t.Setenv("FDSTORE", "6")
+	store, err := handover.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, f := listener(t)
+	fd := int(f.Fd())
+	if err := store.Keep("door", f); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Give("set-1", fd, fd, fd, fd); err != nil {
+		t.Fatal(err)
+	}
+	m.hear(t)
+	m.hear(t)
+	if err := store.Give("set-2", fd, fd); !errors.Is(err, handover.ErrFull) {
+		t.Errorf("%v, want %v", err, handover.ErrFull)
+	}
+	if err := store.Remove("set-1"); err != nil {
+		t.Fatal(err)
+	}
+	if said := m.hear(t); said["FDSTOREREMOVE"] != "1" {
+		t.Errorf("said %v", said)
+	}
+	if err := store.Give("set-2", fd, fd, fd, fd, fd); err != nil {
+		t.Error(err)
+	}
+	m.hear(t)
+	if err := store.Give("set-3", fd); !errors.Is(err, handover.ErrFull) {
+		t.Errorf("%v, want %v", err, handover.ErrFull)
+	}
+}
+
 func TestNames(t *testing.T) {
 	newManager(t, filepath.Join(t.TempDir(), "notify"))
 	store, err := handover.Open()
@@ -328,7 +408,7 @@ func TestNames(t *testing.T) {
 	}
 	_, f := listener(t)
 	for _, name := range []string{"", "a:b", "a b", "a\nREADY=1", "å", strings.Repeat("x", 256)} {
-		if store.Keep(name, f) == nil || store.Drop(name) == nil {
+		if store.Keep(name, f) == nil || store.Drop(name) == nil || store.Give(name, int(f.Fd())) == nil {
 			t.Errorf("%q was taken as a name", name)
 		}
 	}
@@ -349,6 +429,12 @@ func TestWithoutSystemd(t *testing.T) {
 			t.Error(err)
 		}
 		if err := store.Drop("door"); err != nil {
+			t.Error(err)
+		}
+		if err := store.Give("set", int(f.Fd())); err != nil || store.Managed() {
+			t.Error(err)
+		}
+		if err := store.Remove("set"); err != nil || len(store.Given("")) != 0 {
 			t.Error(err)
 		}
 		if names, err := store.CloseUnclaimed(); err != nil || names != nil {

@@ -3,10 +3,11 @@
 // head. It gives back every byte it read, so that the conversation can go on
 // as if nobody had looked.
 //
-// TLS is parsed by crypto/tls, which takes hellos in any fragmentation; nothing
-// is answered and nothing is decrypted. The package leaves to others how long
-// a caller may take (deadlines belong to the connection) and what may be
-// reached.
+// The usual TLS hello, which comes whole, is read by a small strict parser (see
+// quick). Everything else is parsed by crypto/tls, which takes hellos in any
+// fragmentation and has the last word on what is one. Nothing is answered and
+// nothing is decrypted. The package leaves to others how long a caller may take
+// (deadlines belong to the connection) and what may be reached.
 package hello
 
 import (
@@ -56,15 +57,19 @@ var (
 	ErrTruncated = errors.New("the caller hung up in the middle of its first message")
 	ErrTooLong   = errors.New("the first message is too long")
 	ErrMalformed = errors.New("the first message is malformed")
+	// ErrProxy is of HTTP only: the caller takes whom it reached for a web proxy
+	// (CONNECT; RFC 9110, 9.3.6).
+	ErrProxy = errors.New("the caller asks for a web proxy, and there is none here")
 )
 
 // A Hello is what the first bytes of a conversation say.
 type Hello struct {
 	Protocol Protocol
-	// ServerName is whom the caller asks for, in lower case: the name of the
-	// ClientHello (RFC 6066, 3), with ECH the outer one, or the Host of the HTTP
-	// request without its port. Empty when there is none, or when there is an
-	// address in its place.
+	// ServerName is whom the caller asks for, its ASCII letters in lower case (RFC
+	// 4343): the name of the ClientHello (RFC 6066, 3), with ECH the outer one, or
+	// the Host of the HTTP request without its port. Empty when there is none, or
+	// when there is an address in its place. A name of a ClientHello can hold any
+	// byte, also such as no host has, and be as long as the hello.
 	ServerName string
 	// ALPN is what the caller wants to speak over TLS (RFC 7301), as offered.
 	ALPN []string
@@ -93,8 +98,7 @@ func Read(r io.Reader, limit int) (Hello, error) {
 		limit = DefaultLimit
 	}
 	rec := &recorder{r: r, limit: limit}
-	var first [1]byte
-	if _, err := io.ReadFull(rec, first[:]); err != nil {
+	if err := rec.open(); err != nil {
 		if errors.Is(err, io.EOF) {
 			err = ErrEmpty
 		}
@@ -102,9 +106,13 @@ func Read(r io.Reader, limit int) (Hello, error) {
 	}
 	var h Hello
 	var err error
-	switch c := first[0]; {
+	switch c := rec.bytes[0]; {
 	case c == recordHandshake:
-		h, err = readTLS(rec)
+		var ok bool
+		rec.record()
+		if h, ok = quick(rec.bytes); !ok {
+			h, err = readTLS(rec)
+		}
 	case c >= 'A' && c <= 'Z':
 		h, err = readHTTP(rec)
 	}
@@ -121,7 +129,6 @@ var errSeen = errors.New("hello seen")
 // readTLS lets crypto/tls parse the hello and stops it there.
 func readTLS(rec *recorder) (Hello, error) {
 	h := Hello{Protocol: TLS}
-	rec.rewind()
 	err := tls.Server(deaf{rec}, &tls.Config{
 		GetConfigForClient: func(info *tls.ClientHelloInfo) (*tls.Config, error) {
 			h.ServerName = serverName(info.ServerName)
@@ -151,10 +158,27 @@ func readTLS(rec *recorder) (Hello, error) {
 // serverName is the name in the form that is compared; an address in its place
 // is no name (RFC 6066, 3: "Literal IPv4 and IPv6 addresses are not permitted").
 func serverName(name string) string {
-	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
-		return ""
+	if n := len(name); n == 0 || name[n-1] >= '0' && name[n-1] <= '9' || strings.IndexByte(name, ':') >= 0 || name[n-1] == ']' {
+		if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
+			return ""
+		}
 	}
-	return strings.ToLower(name)
+	return lower(name)
+}
+
+// lower is strings.ToLower for ASCII alone: other letters are no part of a host
+// name, and one of them (the Kelvin sign) would become a k.
+func lower(name string) string {
+	if !strings.ContainsFunc(name, func(r rune) bool { return 'A' <= r && r <= 'Z' }) {
+		return name
+	}
+	b := []byte(name)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
 }
 
 // answerVersion is the record version for an answer to a hello that offers
@@ -191,7 +215,40 @@ type recorder struct {
 	err   error // what ended it
 }
 
-func (c *recorder) rewind() { c.again = 0 }
+// usual is how much is read at first, in bytes: nearly every hello is shorter.
+const usual = 2048
+
+// open waits for the first bytes. They can be read again.
+func (c *recorder) open() error {
+	b := make([]byte, min(usual, c.limit))
+	n, err := io.ReadAtLeast(c.r, b, 1)
+	c.bytes = b[:n]
+	return err
+}
+
+// record waits for the whole first record, if it is a usual one: a hello can come
+// in several segments. What ends the waiting is told to whoever reads on.
+func (c *recorder) record() {
+	for {
+		b := c.bytes
+		if len(b) > 1 && b[1] != 3 {
+			return // no TLS
+		}
+		if len(b) >= headerSize {
+			if n := headerSize + int(b[3])<<8 + int(b[4]); len(b) >= n || n > cap(b) {
+				return
+			}
+		} else if cap(b) < headerSize {
+			return
+		}
+		n, err := io.ReadAtLeast(c.r, b[len(b):cap(b)], 1)
+		c.bytes = b[:len(b)+n]
+		if err != nil {
+			c.err = err
+			return
+		}
+	}
+}
 
 func (c *recorder) Read(p []byte) (int, error) {
 	if c.again < len(c.bytes) {

@@ -16,7 +16,7 @@ const maxMethod = 16
 // readHTTP reads an HTTP/1 request head. What does not begin like one is Other,
 // and said to be so with the first byte that does not fit.
 func readHTTP(rec *recorder) (Hello, error) {
-	rec.again = len(rec.bytes)
+	rec.again = len(rec.bytes) // what is there is looked at where it is
 	buf := make([]byte, 2048)
 	line, searched := false, 0 // the request line is whole; how far no end of the head was found
 	for {
@@ -71,12 +71,17 @@ func mayBeHTTP(b []byte) bool {
 	return bytes.HasSuffix(line, []byte(" HTTP/1.1\r")) || bytes.HasSuffix(line, []byte(" HTTP/1.0\r"))
 }
 
-// hostOf returns the one Host of a request head (without its last empty line),
-// or why there is none that could be relied upon. It is strict where a server
-// behind might read something else: no folded lines, no space before a colon,
-// no second Host (RFC 9112, 3.2, 5.1 and 5.2).
+// hostOf returns the one host that a request head (without its last empty line)
+// names, or why there is none that could be relied upon. It is strict where a
+// server behind might read something else: no folded lines, no space before a
+// colon, no second Host, and no other one in the request line (RFC 9112, 3.2, 5.1
+// and 5.2).
 func hostOf(head string) (string, error) {
 	lines := strings.Split(head, "\r\n")
+	target, err := targetHost(lines[0])
+	if err != nil {
+		return "", err
+	}
 	host, seen := "", 0
 	for _, line := range lines[1:] {
 		name, value, ok := strings.Cut(line, ":")
@@ -90,7 +95,41 @@ func hostOf(head string) (string, error) {
 	if seen > 1 {
 		return "", fmt.Errorf("%w: the HTTP head has %d Host fields", ErrMalformed, seen)
 	}
-	return hostName(host)
+	name, err := hostName(host)
+	if err != nil || target == "" {
+		return name, err
+	}
+	// An absolute URL counts more than the Host (RFC 9112, 3.2.2), but a client has
+	// to send the same one (3.2).
+	if other, err := hostName(target); err != nil || seen == 1 && other != name {
+		return "", fmt.Errorf("%w: the HTTP request is for %q, its Host is %q", ErrMalformed, target, host)
+	}
+	name, _ = hostName(target)
+	return name, nil
+}
+
+// targetHost returns the host, perhaps with a port, that a request line names
+// itself: an absolute URL does (RFC 9112, 3.2.2), a path does not.
+func targetHost(line string) (string, error) {
+	method, rest, _ := strings.Cut(line, " ")
+	target := rest[:max(strings.LastIndexByte(rest, ' '), 0)]
+	switch {
+	case method == "CONNECT":
+		return "", ErrProxy
+	case strings.ContainsRune(target, ' '):
+	case strings.HasPrefix(target, "/"), target == "*":
+		return "", nil
+	default:
+		if scheme, after, ok := strings.Cut(target, "://"); ok && isToken(scheme) {
+			if end := strings.IndexAny(after, "/?#"); end >= 0 {
+				after = after[:end]
+			}
+			if after != "" {
+				return after, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("%w: the HTTP request line names nothing that can be asked for", ErrMalformed)
 }
 
 // hostName takes the port off a Host and puts the name into the form that is

@@ -9,6 +9,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -21,8 +22,15 @@ type Rule struct {
 	Name string `json:"name" toml:"name"`
 	// Ports are TCP ports.
 	Ports []uint16 `json:"ports" toml:"ports"`
-	// Plain says that the conversation is not TLS: native OCPP over ws:// (F-8).
+	// Plain says that the conversation need not be TLS: native OCPP over ws:// (F-8).
+	// TLS to such a name and port is let out as well: it tells the name more surely
+	// than a Host does, and an operator who moves his server to wss:// cuts nobody
+	// off.
 	Plain bool `json:"plain,omitempty" toml:"plain"`
+	// Addresses are the private addresses that the name may have besides public
+	// ones. A name that leads into a private network which no rule names is not
+	// dialled: DNS answers could turn the proxy against the site's own network.
+	Addresses []netip.Prefix `json:"addresses,omitempty" toml:"addresses"`
 	// Reason is why, for whoever reads the list in ten years.
 	Reason string `json:"reason" toml:"reason"`
 }
@@ -77,6 +85,7 @@ type index struct {
 	below map[string][]Rule // "*.example.com" under "example.com"
 	above map[string]bool   // every name that has one of the others below it
 	all   []Rule
+	plain *List // of the plain rules alone; nil without one
 }
 
 // New makes a list, or says everything that is wrong with the rules.
@@ -88,7 +97,8 @@ func New(rules []Rule) (*List, error) {
 // Replace takes over new rules. With a fault in one of them it takes over
 // none, and the old ones stay in force.
 func (l *List) Replace(rules []Rule) error {
-	ix := &index{exact: map[string][]Rule{}, below: map[string][]Rule{}, above: map[string]bool{}}
+	ix := newIndex()
+	var plain *index
 	var faults []error
 	for _, r := range rules {
 		if err := r.Check(); err != nil {
@@ -97,21 +107,39 @@ func (l *List) Replace(rules []Rule) error {
 		}
 		r.Name = Normal(r.Name)
 		r.Ports = slices.Clone(r.Ports)
-		if rest, ok := strings.CutPrefix(r.Name, "*."); ok {
-			ix.below[rest] = append(ix.below[rest], r)
-		} else {
-			ix.exact[r.Name] = append(ix.exact[r.Name], r)
-		}
-		ix.all = append(ix.all, r)
-		for _, rest, more := strings.Cut(r.Name, "."); more; _, rest, more = strings.Cut(rest, ".") {
-			ix.above[rest] = true
+		ix.add(r)
+		if r.Plain {
+			if plain == nil {
+				plain, ix.plain = newIndex(), &List{}
+			}
+			plain.add(r)
 		}
 	}
 	if len(faults) > 0 {
 		return errors.Join(faults...)
 	}
+	if plain != nil {
+		ix.plain.rules.Store(plain)
+	}
 	l.rules.Store(ix)
 	return nil
+}
+
+func newIndex() *index {
+	return &index{exact: map[string][]Rule{}, below: map[string][]Rule{}, above: map[string]bool{}}
+}
+
+// add enters a rule without faults.
+func (ix *index) add(r Rule) {
+	if rest, ok := strings.CutPrefix(r.Name, "*."); ok {
+		ix.below[rest] = append(ix.below[rest], r)
+	} else {
+		ix.exact[r.Name] = append(ix.exact[r.Name], r)
+	}
+	ix.all = append(ix.all, r)
+	for _, rest, more := strings.Cut(r.Name, "."); more; _, rest, more = strings.Cut(rest, ".") {
+		ix.above[rest] = true
+	}
 }
 
 // An Edition is one set of rules. Two of one List are equal while nothing was
@@ -127,9 +155,28 @@ func (l *List) Edition() Edition {
 	return Edition{l.rules.Load()}
 }
 
-// Normal is the form in which names are compared: lower case, without the
-// trailing dot (RFC 4343).
-func Normal(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
+// Normal is the form in which names are compared: ASCII letters in lower case,
+// without the trailing dot (RFC 4343). Other letters stay what they are: no rule
+// holds them, and a Kelvin sign does not become a k.
+func Normal(name string) string {
+	name = strings.TrimSuffix(name, ".")
+	for i := range len(name) {
+		if c := name[i]; 'A' <= c && c <= 'Z' {
+			return lower(name)
+		}
+	}
+	return name
+}
+
+func lower(name string) string {
+	b := []byte(name)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
+}
 
 // Check says what is wrong with a rule, or nil.
 func (r Rule) Check() error {
@@ -250,6 +297,29 @@ func (l *List) Decide(name string, port uint16) (Verdict, Rule) {
 		return WrongPort, rules[0]
 	}
 	return UnknownName, Rule{}
+}
+
+// Plain returns the part of the list that holds for callers without TLS: nil, which
+// allows nothing, without a plain rule. It is made with the rules, not anew for
+// each call, and is not replaced with them: whoever decides asks for it each time.
+func (l *List) Plain() *List {
+	if l == nil {
+		return nil
+	}
+	ix := l.rules.Load()
+	if ix == nil {
+		return nil
+	}
+	return ix.plain
+}
+
+// HasPort reports whether some rule names the port. It allocates nothing.
+func (l *List) HasPort(port uint16) bool {
+	if l == nil {
+		return false
+	}
+	ix := l.rules.Load()
+	return ix != nil && slices.ContainsFunc(ix.all, func(r Rule) bool { return slices.Contains(r.Ports, port) })
 }
 
 // Rules returns the rules in force, in the order they were written.

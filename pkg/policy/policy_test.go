@@ -180,3 +180,51 @@ func TestHoldsWhatSomeRuleMatches(t *testing.T) {
 		t.Errorf("%v allocations, want none", n)
 	}
 }
+
+// Only ASCII letters have two cases: no other one becomes part of an allowed name.
+func TestNormalIsASCII(t *testing.T) {
+	for name, want := range map[string]string{
+		"API.Zaptec.COM.": "api.zaptec.com", "api.zaptec.com": "api.zaptec.com", "api.zapte\u212a.com": "api.zapte\u212a.com",
+		"\xff\xfeA": "\xff\xfea", ".": "", "": "",
+	} {
+		if got := policy.Normal(name); got != want {
+			t.Errorf("%q becomes %q, want %q", name, got, want)
+		}
+	}
+	l := list(t, policy.Rule{Name: "kiosk.example.com", Ports: []uint16{443}, Reason: "test"})
+	if l.Holds("\u212aios\u212a.example.com") || !l.Holds("KIOSK.example.com") {
+		t.Error("a Kelvin sign is taken for a k")
+	}
+}
+
+// The part for callers without TLS comes with the rules and goes with them.
+func TestPlain(t *testing.T) {
+	l := list(t, policy.Rule{Name: "*.ocpp.example.com", Ports: []uint16{80, 443}, Plain: true, Reason: "test"})
+	plain := l.Plain()
+	for _, tt := range []struct {
+		name string
+		port uint16
+		want policy.Verdict
+	}{
+		{"a.ocpp.example.com", 80, policy.Allowed},
+		{"a.ocpp.example.com", 8080, policy.WrongPort},
+		{policy.API, 443, policy.UnknownName},
+	} {
+		if got, _ := plain.Decide(tt.name, tt.port); got != tt.want {
+			t.Errorf("%s on %d: %v, want %v", tt.name, tt.port, got, tt.want)
+		}
+	}
+	if !plain.HasPort(443) || plain.HasPort(policy.HubPort) || !l.HasPort(policy.HubPort) {
+		t.Error("the ports are not those of the rules")
+	}
+	if n := testing.AllocsPerRun(100, func() { l.Plain().HasPort(443) }); n != 0 {
+		t.Errorf("asking allocates %v times", n)
+	}
+	if err := l.Replace(policy.Zaptec()); err != nil || l.Plain().HasPort(443) || len(l.Plain().Rules()) != 0 {
+		t.Errorf("without plain rules something plain is allowed, %v", err)
+	}
+	var none *policy.List
+	if none.Plain() != nil || (&policy.List{}).Plain().HasPort(443) {
+		t.Error("an empty list has a plain part")
+	}
+}

@@ -201,6 +201,83 @@ func TestRubbishIsNotRemembered(t *testing.T) {
 	}
 }
 
+// An ARP request from the charger's namespace, by the device there, which asks for
+// the gateway in the name of an address (RFC 826).
+func arpFrom(t *testing.T, mac [6]byte, senders ...string) {
+	t.Helper()
+	in(t, "charger", func() {
+		ifi, err := net.InterfaceByName("c0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		for _, sender := range senders {
+			from, to := netip.MustParseAddr(sender).As4(), gateway.As4()
+			f := append([]byte{255, 255, 255, 255, 255, 255}, mac[:]...)
+			f = append(f, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1)
+			f = append(append(f, mac[:]...), from[:]...)
+			f = append(append(f, 0, 0, 0, 0, 0, 0), to[:]...)
+			if err := unix.Sendto(fd, f, 0, &unix.SockaddrLinklayer{Ifindex: ifi.Index}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// The kernel has one table of neighbours for all networks and the uplink. Nobody
+// enters it under an address that no device of his network can have; who could
+// would fill it, and cut off everybody.
+func TestNobodyFillsTheTableOfNeighbours(t *testing.T) {
+	if !apart(t) {
+		return
+	}
+	garage(t)
+	loadRules(t, small)
+	strange := []string{"8.8.8.8", "192.168.1.1", "192.168.1.77", "10.83.0.64", "127.0.0.1", "169.254.3.4", "10.83.0.1", "10.83.0.0", "10.83.0.63"}
+	arpFrom(t, [6]byte{2, 'e', 'v', 'i', 'l', 1}, strange...)
+	arpFrom(t, [6]byte{2, 'e', 'v', 'i', 'l', 1}, "0.0.0.0", "10.83.0.9")
+	known := ""
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end) && !strings.Contains(known, "10.83.0.9 "); time.Sleep(10 * time.Millisecond) {
+		known = command(t, "ip neigh show dev eth1")
+	}
+	if !strings.Contains(known, "10.83.0.9 ") {
+		t.Errorf("a neighbour is not known:\n%s", known)
+	}
+	for _, a := range strange {
+		if strings.Contains(known, a+" ") {
+			t.Errorf("%s is believed to be a neighbour:\n%s", a, known)
+		}
+	}
+	rules := command(t, "nft list table arp chargegate")
+	for words, want := range map[string]string{
+		"is not of this network": "packets 6 ", "is the gateway": "packets 3 ", "address is free": "packets 1 ", "a neighbour": "packets 1 ",
+	} {
+		found := false
+		for line := range strings.Lines(rules) {
+			found = found || strings.Contains(line, words) && strings.Contains(line, want)
+		}
+		if !found {
+			t.Errorf("want %q counted as %s:\n%s", words, want, rules)
+		}
+	}
+	// The charger itself, and the uplink's neighbours, are found as ever.
+	command(t, "ip neigh flush all")
+	in(t, "charger", func() {
+		if got := ask("ip4:icmp", "", "10.83.0.1"); got != "icmp 0/0" {
+			t.Errorf("a ping of the gateway: %s", got)
+		}
+	})
+	in(t, "world", func() {
+		if got := ask("tcp4", "", "192.168.1.20:81"); got != "reset" {
+			t.Errorf("the uplink: %s", got)
+		}
+	})
+}
+
 // A charger asks its gateway, and other servers, from the same ports, in any
 // order and at once. Each answer comes from where it was asked for.
 func TestAnswersComeFromWhereTheyWereAskedFor(t *testing.T) {
@@ -307,6 +384,15 @@ func TestTheTableCannotBeFilled(t *testing.T) {
 	}
 	room := set("max")
 	rate, burst := number(rules, `udp } limit rate over (\d+)/second`), number(rules, `udp } limit rate over \d+/second burst (\d+)`)
+	// What is let in from outside is remembered in the same table.
+	outside := regexp.MustCompile(`limit rate (\d+)/second burst (\d+) packets counter accept comment "(?:what )?(?:the )?uplink`).FindAllStringSubmatch(
+		string(files(t, strings.Replace(small, "[uplink]", "[uplink]\nallow = [\"ssh\"]", 1))[0].Content), -1)
+	if len(outside) != 3 {
+		t.Fatalf("%d limits for what begins outside, want DHCP, DHCP of IPv6 and what uplink.allow names: %q", len(outside), outside)
+	}
+	for _, m := range outside {
+		rate, burst = rate+number(m[0], `rate (\d+)`), burst+number(m[0], `burst (\d+)`)
+	}
 	for _, kind := range []string{"udp_timeout", "udp_timeout_stream", "tcp_timeout_syn_recv", "tcp_timeout_time_wait"} {
 		if most := burst + rate*set(kind); most > room {
 			t.Errorf("%s: %d conversations, and room for %d", kind, most, room)

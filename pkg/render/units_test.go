@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -97,6 +98,62 @@ func TestUnitsAndRenderAgree(t *testing.T) {
 	firewall, err := os.ReadFile(filepath.Join(units, "chargegate-firewall.service"))
 	if err != nil || strings.Contains(string(firewall), "\nExecStop=") {
 		t.Errorf("stopping the firewall must leave the rules in force (%v)", err)
+	}
+}
+
+// settings are the values of each key of a unit, wherever they stand in it.
+func settings(t *testing.T, unit string) map[string][]string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(units, unit))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string][]string{}
+	for line := range strings.Lines(string(text)) {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(key, "#") {
+			all[key] = append(all[key], strings.Fields(value)...)
+		}
+	}
+	return all
+}
+
+// TestTheFirewallStandsBeforeTheNetwork: nothing that could bring up an interface
+// of the chargers starts before the rules are loaded, nothing that serves them
+// starts without, and nothing takes them away again. The real systemd understands
+// the units (TestUnitsAreUnderstood).
+func TestTheFirewallStandsBeforeTheNetwork(t *testing.T) {
+	firewall, prepare, daemon, radio := settings(t, "chargegate-firewall.service"), settings(t, "chargegate-prepare.service"),
+		settings(t, "chargegated.service"), settings(t, "chargegate-ap@.service")
+	for _, c := range []struct {
+		what string
+		has  []string
+		want []string
+	}{
+		{"the firewall waits for nothing that comes later in the boot", firewall["DefaultDependencies"], []string{"no"}},
+		{"neither does what renders it", prepare["DefaultDependencies"], []string{"no"}},
+		{"the firewall is loaded before", firewall["Before"], []string{"network-pre.target", "systemd-networkd.service",
+			"NetworkManager.service", "networking.service", "dhcpcd.service", "wpa_supplicant.service", "hostapd.service", "chargegated.service"}},
+		{"network-pre.target is part of this boot", firewall["Wants"], []string{"network-pre.target"}},
+		{"it is loaded after it was rendered, or not at all", firewall["Requires"], []string{"chargegate-prepare.service"}},
+		{"and", firewall["After"], []string{"chargegate-prepare.service"}},
+		{"Debian's rules, which take all others away when they go, go first", firewall["Conflicts"], []string{"nftables.service"}},
+		{"and", firewall["After"], []string{"nftables.service"}},
+		{"it starts at boot", firewall["WantedBy"], []string{"multi-user.target"}},
+		{"it stays", firewall["RemainAfterExit"], []string{"yes"}},
+		{"the daemon starts after it, or not at all", daemon["Requires"], []string{"chargegate-firewall.service"}},
+		{"and", daemon["After"], []string{"chargegate-firewall.service"}},
+		{"a radio starts after the daemon", radio["After"], []string{"chargegated.service"}},
+	} {
+		for _, w := range c.want {
+			if !slices.Contains(c.has, w) {
+				t.Errorf("%s: %q, want %s among them", c.what, c.has, w)
+			}
+		}
+	}
+	for _, key := range []string{"ExecStop", "ExecStopPost", "PartOf", "BindsTo", "StopWhenUnneeded"} {
+		if v := firewall[key]; v != nil {
+			t.Errorf("%s=%q: what ends the unit must leave the rules in force", key, v)
+		}
 	}
 }
 

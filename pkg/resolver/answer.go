@@ -150,8 +150,10 @@ func seconds(ttl uint32) time.Duration {
 	return time.Duration(ttl) * time.Second
 }
 
-// usable refuses addresses that no server on the Internet has: our own networks
-// and every kind that means "here".
+// usable refuses addresses that nobody may ever be led to: our own networks and
+// every kind that means "here". Private ones and those of the uplink pass: chargers
+// are told the truth, and egress, which asks the kernel and the rules
+// ([[egress.allow]], addresses), decides what is dialled and says why not.
 func usable(own []netip.Prefix) func(netip.Addr) bool {
 	return func(a netip.Addr) bool {
 		if a.IsUnspecified() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast() || a.As4()[0] >= 240 || a.As4()[0] == 0 {

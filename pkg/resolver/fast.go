@@ -184,7 +184,7 @@ func (f *fast) answer(in []byte, from netip.Addr, now time.Time) []byte {
 	was := k.foundAt(now)
 	f.s.noteOrigin(r.name, was)
 	if len(k.addrs) > 0 {
-		f.s.told(from, r.name, now)
+		f.s.told(from, r.name, k.addrs, now)
 	}
 	out := in[:q.end+len(r.tail)]
 	copy(out[2:], r.head[:])

@@ -224,14 +224,15 @@ func (s *Server) answerLookup(ctx context.Context, m *dns.Msg, q dns.Question, f
 		explain(m, dns.ExtendedErrorCodeStaleAnswer, "no DNS server of the uplink gave an answer; this is the last one")
 	}
 	if len(f.addrs) > 0 {
-		s.told(from, name, time.Now())
+		s.told(from, name, f.addrs, time.Now())
 	}
 	return m
 }
 
 // told notes that a device was told the addresses of an allowed name, a key.
-func (s *Server) told(from netip.Addr, name string, now time.Time) {
+func (s *Server) told(from netip.Addr, name string, addrs []netip.Addr, now time.Time) {
 	s.book.Resolved(from, now)
+	s.toldTo.note(from.Unmap(), name, addrs, now)
 	if name == policy.API+"." {
 		s.lately.note(from, now)
 	} else if s.lately.shouted.Load() {

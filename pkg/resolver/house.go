@@ -47,13 +47,18 @@ func (s *Server) Confirmed(host string) (ago time.Duration, old bool) {
 	return s.memory.confirmed(key(host), time.Now())
 }
 
-// NamesAt returns which allowed names had an address when it was last given out,
-// up to a week ago, in alphabetical order: for conversations that do not say
-// whom they want.
-func (s *Server) NamesAt(addr netip.Addr) []string {
-	return slices.DeleteFunc(s.given.at(addr.Unmap(), time.Now()), func(name string) bool {
-		return !s.list.Holds(name)
-	})
+// NamesAt returns which allowed names a device was told to have an address, up to
+// a week ago, in alphabetical order: for conversations that do not say whom they
+// want. A device that was told nothing may have kept an address from before our
+// start; for it, all names count that had the address when anybody was told.
+func (s *Server) NamesAt(caller, addr netip.Addr) []string {
+	caller, addr = caller.Unmap(), addr.Unmap()
+	now := time.Now()
+	names, told := s.toldTo.at(caller, addr, now)
+	if !told {
+		names = s.given.at(addr, now)
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return !s.list.Holds(name) })
 }
 
 // Ask asks this server a real question over the network, the way a charger

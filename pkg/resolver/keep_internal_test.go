@@ -205,7 +205,7 @@ func TestWhatIsTakenFromTheFile(t *testing.T) {
 	if diff := cmp.Diff(map[string]int{"resolver-recalled": 1}, h.said()); diff != "" {
 		t.Errorf("said (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"zapcloud.azure-devices.net"}, h.NamesAt(netip.MustParseAddr("192.0.2.2"))); diff != "" {
+	if diff := cmp.Diff([]string{"zapcloud.azure-devices.net"}, h.NamesAt(netip.Addr{}, netip.MustParseAddr("192.0.2.2"))); diff != "" {
 		t.Errorf("a conversation that goes on with its old address (-want +got):\n%s", diff)
 	}
 }

@@ -43,6 +43,7 @@ type Server struct {
 	log     *event.Log
 	memory  *memory
 	given   *given
+	toldTo  *toldTo
 	forward *forwarder
 	waiting *share
 	limit   *limit.Limiter // of questions by each device
@@ -72,6 +73,7 @@ func New(cfg Config, list *policy.List, book *charger.Book, log *event.Log) *Ser
 	s.forward = newForwarder(cfg, s.asksUs, log, &s.count)
 	s.forward.proof = s.proof
 	s.memory = newMemory(s.askSafely)
+	s.toldTo = newToldTo(book.At, s.memory.isExact)
 	return s
 }
 

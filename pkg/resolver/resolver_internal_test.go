@@ -132,7 +132,7 @@ func TestAChargersQuestions(t *testing.T) {
 		if err := g.Ask(t.Context()); err != nil {
 			t.Errorf("the watchdog's question: %v", err)
 		}
-		if diff := cmp.Diff([]string{"zapcloud.azure-devices.net"}, g.NamesAt(netip.MustParseAddr("::ffff:192.0.2.1"))); diff != "" {
+		if diff := cmp.Diff([]string{"zapcloud.azure-devices.net"}, g.NamesAt(netip.Addr{}, netip.MustParseAddr("::ffff:192.0.2.1"))); diff != "" {
 			t.Errorf("NamesAt (-want +got):\n%s", diff)
 		}
 		page := scrape(t, g.Server)

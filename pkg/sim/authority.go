@@ -86,6 +86,17 @@ func (a *Authority) certifyBetween(from, until time.Time, names ...string) (tls.
 	return tls.Certificate{Certificate: [][]byte{leaf.Raw, a.intermediate.Raw}, PrivateKey: key, Leaf: leaf}, nil
 }
 
+// Pair certifies a server and returns the files of its chain and its key, for a
+// program that serves in the cloud.
+func (a *Authority) Pair(name string) (chain, key string, err error) {
+	cert, err := a.certify(name)
+	if err != nil {
+		return "", "", err
+	}
+	chain, key = filepath.Join(filepath.Dir(a.File), name+".pem"), filepath.Join(filepath.Dir(a.File), name+".key")
+	return chain, key, writePair(cert, chain, key)
+}
+
 // writePair writes a certificate's chain and key for programs that want files.
 func writePair(cert tls.Certificate, chainFile, keyFile string) error {
 	var chain []byte

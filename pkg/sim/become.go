@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -77,6 +78,9 @@ func become() error {
 		if err := runOn(0, d.CPUs); err != nil {
 			return err
 		}
+	}
+	if os.Getenv("LISTEN_FDS") != "" { // sd_listen_fds(3): only the process itself knows whom they are for
+		os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
 	}
 	if len(os.Args) < 3 {
 		return fmt.Errorf("no program was named")

@@ -16,6 +16,7 @@ import (
 const (
 	RouterAddr        = "203.0.113.1"    // the cloud's end of the uplink
 	UplinkAddr        = "203.0.113.2"    // the gateway's
+	OtherUplinkAddr   = "203.0.113.3"    // one that it can be given instead
 	ResolverAddr      = "192.0.2.53"     // the resolver that the gateway asks
 	OtherResolverAddr = "192.0.2.54"     // another one that it may ask
 	TimeAddr          = "192.0.2.123"    // the time server that the gateway's chronyd asks
@@ -26,6 +27,7 @@ const (
 	APIAddr           = "198.51.100.13"  // api.zaptec.com
 	ElsewhereIP       = "198.51.100.14"  // example.com: works, and is none of a charger's business
 	BystanderIP       = "203.0.113.66"   // somebody else on the uplink
+	OCPPAddr          = "198.51.100.16"  // ocpp.example.net
 	BigAddr           = "198.51.100.100" // the first of large.example.net
 )
 
@@ -36,11 +38,23 @@ const (
 	Devices   = "devices.zaptec.com"
 	API       = "api.zaptec.com"
 	Elsewhere = "example.com"
+	// Plain is where Elsewhere is, for conversations without TLS (Options.Plain).
+	Plain = "plain.example.net"
 	// ResolverName is in the certificate that the resolvers show over TLS.
 	ResolverName = "dns.example.net"
 	// Big has so many addresses that the answer needs TCP. The garage's
 	// configuration allows it.
 	Big = "large.example.net"
+	// OCPP is an operator's own server: HTTP on OCPPPort, where Options.Plain
+	// allows it.
+	OCPP = "ocpp.example.net"
+)
+
+// OCPPPort is where OCPP speaks HTTP without TLS, and OCPPTLSPort is for a server
+// with TLS that somebody starts.
+const (
+	OCPPPort    = 9000
+	OCPPTLSPort = 9443
 )
 
 // Endpoints are the four hosts that a charger needs, each with its port (Z-8,
@@ -61,7 +75,8 @@ type Cloud struct {
 	OtherHub  *Program // mosquitto at the hub's other address; nil before StartOtherHub
 	Clock     *Program // chronyd; nil while stopped
 
-	liar *liar // in chronyd's place; nil: none
+	beyond *Space // behind a router; nil before Beyond
+	liar   *liar  // in chronyd's place; nil: none
 }
 
 // uplink names both ends of the wire between cloud and gateway.
@@ -91,7 +106,7 @@ func (c *Cloud) build(ctx context.Context, gw *Space) error {
 		return err
 	}
 	addrs := []string{RouterAddr + "/24", BystanderIP + "/24"}
-	for _, a := range append([]string{ResolverAddr, OtherResolverAddr, TimeAddr, HubAddr, OtherHubAddr, OldAPIAddr, DevicesAddr, APIAddr, ElsewhereIP}, publicResolvers...) {
+	for _, a := range append([]string{ResolverAddr, OtherResolverAddr, TimeAddr, HubAddr, OtherHubAddr, OldAPIAddr, DevicesAddr, APIAddr, OCPPAddr, ElsewhereIP}, publicResolvers...) {
 		addrs = append(addrs, a+"/32")
 	}
 	if err := c.Space.address(uplink, addrs...); err != nil {
@@ -233,6 +248,9 @@ func (c *Cloud) close() {
 	}
 	if c.Witness != nil {
 		c.Witness.close()
+	}
+	if c.beyond != nil {
+		c.beyond.close()
 	}
 	c.Space.close()
 }

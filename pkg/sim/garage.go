@@ -118,7 +118,7 @@ func (g *Garage) wireSite() error {
 	}
 	for i, network := range g.Options.Networks {
 		name := ifaceOf(network.Name)
-		siteEnd, gwEnd := [6]byte{2, 0, 0, 1, 0, byte(i)}, [6]byte{0xdc, 0xa6, 0x32, 1, 0, byte(i)}
+		siteEnd, gwEnd := [6]byte{2, 0, 0, 1, 0, byte(i)}, gatewayMAC(i)
 		if err := g.site.wire(name, g.Gateway.Space, name, siteEnd, gwEnd); err != nil {
 			return err
 		}

@@ -6,12 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +27,8 @@ type Gateway struct {
 	Addresses map[string]netip.Prefix
 	// Daemon is the daemon that was started last.
 	Daemon *Program
+	// Holder plays systemd's part for it.
+	Holder *Holder
 	// Clock is chronyd; nil while stopped.
 	Clock *Program
 	// State is the directory where the daemon keeps its leases and names.
@@ -38,7 +40,8 @@ type Gateway struct {
 
 	bin, dir string
 	binds    map[string]string // what the gateway's programs see in the machine's place
-	starts   int
+	keep     atomic.Bool       // what the Holder has outlives the end of the daemon
+	over     chan struct{}     // closed when the daemon has ended and the Holder knows it
 }
 
 // run is where the daemon puts its socket.
@@ -117,6 +120,7 @@ var switches = []string{
 	"net/ipv4/conf/all/accept_redirects 0", "net/ipv4/conf/all/send_redirects 0",
 	"net/ipv4/conf/all/accept_source_route 0", "net/ipv4/conf/all/route_localnet 0",
 	"net/ipv4/conf/all/arp_ignore 1", "net/ipv4/conf/all/arp_announce 2", "net/ipv4/icmp_ratelimit 0",
+	"net/ipv4/tcp_mtu_probing 1",
 }
 
 // rendered reads every file below dir, by its path there.
@@ -243,56 +247,62 @@ func (g *Gateway) chronyc(ctx context.Context, args ...string) (string, error) {
 // garage it is root and has no other ones either.
 var daemonCaps = []int{unix.CAP_NET_BIND_SERVICE, unix.CAP_NET_RAW}
 
-// StartDaemon starts the daemon and waits until it tells systemd, whose part
-// the garage plays, that it is ready. It returns how long that took.
+// StartDaemon starts the daemon, which finds nothing kept from the one before, and
+// waits until it tells systemd, whose part the Holder plays, that it is ready. It
+// returns how long that took.
 func (g *Gateway) StartDaemon(ctx context.Context) (time.Duration, error) {
-	g.starts++
-	socket := filepath.Join(g.dir, fmt.Sprintf("notify-%d.sock", g.starts))
-	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
-	if err != nil {
+	if g.Daemon != nil {
+		select {
+		case <-g.over:
+		case <-ctx.Done():
+			return 0, fmt.Errorf("the daemon before this one has not ended: %w", ctx.Err())
+		}
+	}
+	if g.Holder == nil {
+		var err error
+		if g.Holder, err = openHolder(filepath.Join(g.dir, "notify.sock")); err != nil {
+			return 0, err
+		}
+	}
+	if err := g.Holder.catchUp(ctx); err != nil {
 		return 0, err
 	}
+	g.Holder.release()
+	return g.start(ctx)
+}
+
+// start starts the daemon with what the Holder has.
+func (g *Gateway) start(ctx context.Context) (time.Duration, error) {
 	cmd := exec.Command(filepath.Join(g.bin, "chargegated"), "-config", g.Config, "-state", g.State, "-run", g.run())
 	// The cloud's authority stands where the machine's own would, so that doctor
 	// sees what it sees on a real site.
-	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket, "SSL_CERT_FILE="+filepath.Join(Dir, authorityFile))
-	began := time.Now()
-	if g.Daemon, err = g.Space.launch("chargegated", cmd, disguise{Binds: g.binds, Caps: daemonCaps, CPUs: g.CPUs}); err != nil {
-		notify.Close()
+	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+filepath.Join(Dir, authorityFile))
+	passed, err := g.Holder.pass(cmd)
+	if err != nil {
 		return 0, err
 	}
-	ready := make(chan struct{})
-	go listenForReady(notify, ready)
-	go func(p *Program) { <-p.Ended(); notify.Close() }(g.Daemon) // ends the listener with the daemon
-	isReady := func() bool {
-		select {
-		case <-ready:
-			return true
-		default:
-			return false
-		}
+	defer passed()
+	began := time.Now()
+	ready := g.Holder.expect()
+	if g.Daemon, err = g.Space.launch("chargegated", cmd, disguise{Binds: g.binds, Caps: daemonCaps, CPUs: g.CPUs}); err != nil {
+		return 0, err
 	}
-	err = waitFor(ctx, "the daemon to be ready", g.Daemon, isReady)
+	g.over = make(chan struct{})
+	go func(p *Program, over chan<- struct{}) {
+		defer close(over)
+		<-p.Ended()
+		if !g.keep.Load() {
+			g.Holder.release() // as systemd does with a service that has ended for good
+		}
+	}(g.Daemon, g.over)
+	select {
+	case <-ready:
+	case <-g.Daemon.Ended():
+		err = fmt.Errorf("the daemon ended with %d before it was ready; its last words:\n%s", g.Daemon.Exit(), g.Daemon.Last(10))
+	case <-ctx.Done():
+		err = fmt.Errorf("waiting for the daemon to be ready: %w; its last words:\n%s", ctx.Err(), g.Daemon.Last(10))
+	}
 	return time.Since(began), err
-}
-
-// listenForReady reads what the daemon tells systemd, and closes ready at
-// READY=1.
-func listenForReady(c *net.UnixConn, ready chan struct{}) {
-	buf := make([]byte, 4096)
-	told := false
-	for {
-		n, err := c.Read(buf)
-		if err != nil {
-			return
-		}
-		for line := range bytes.Lines(buf[:n]) {
-			if string(bytes.TrimSpace(line)) == "READY=1" && !told {
-				told = true
-				close(ready)
-			}
-		}
-	}
 }
 
 // Tool runs `chargegate` on the gateway, against the daemon's socket, and
@@ -330,6 +340,7 @@ func (s *Space) output(ctx context.Context, cmd *exec.Cmd) (string, error) {
 
 func (g *Gateway) close() {
 	g.Daemon.Stop()
+	g.Holder.close()
 	g.Clock.Stop()
 	g.Space.close()
 }

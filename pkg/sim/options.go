@@ -30,6 +30,8 @@ type Options struct {
 	// Allow are the names, and patterns, that chargers may reach on port 443 besides
 	// Zaptec's; nil: Big.
 	Allow []string
+	// Plain are the names that chargers may reach without TLS, on OCPPPort and OCPPTLSPort.
+	Plain []string
 	// NameRate is how many questions a second each device may ask, as the
 	// configuration has it; 0: the daemon's own choice.
 	NameRate int
@@ -141,6 +143,9 @@ func configuration(o Options) string {
 	}
 	for _, name := range allow {
 		fmt.Fprintf(&b, "\n[[egress.allow]]\nname = %q\nports = [443]\nreason = \"to try it\"\n", name)
+	}
+	for _, name := range o.Plain {
+		fmt.Fprintf(&b, "\n[[egress.allow]]\nname = %q\nports = [%d, %d]\nplain = true\nreason = \"to try it without TLS\"\n", name, OCPPPort, OCPPTLSPort)
 	}
 	level := o.LogLevel
 	if level == "" {

@@ -30,7 +30,7 @@ var debian = map[string]string{
 	"gnutls-cli": "gnutls-bin", "curl": "curl", "ip": "iproute2", "ping": "iputils-ping",
 	"ntpdig": "ntpsec-ntpdig", "perfdhcp": "kea-admin", "dbus-daemon": "dbus-daemon",
 	"networkctl": "systemd", "/usr/lib/systemd/systemd-networkd": "systemd",
-	"dnsmasq": "dnsmasq-base", "kea-dhcp4": "kea-dhcp4-server", "strace": "strace", "unbound": "unbound", "perf": "linux-perf",
+	"dnsmasq": "dnsmasq-base", "kea-dhcp4": "kea-dhcp4-server", "strace": "strace", "unbound": "unbound", "nginx": "nginx", "haproxy": "haproxy", "perf": "linux-perf",
 }
 
 // Find returns the path of a program, also where an ordinary user's PATH does

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -54,6 +55,8 @@ type StandOptions struct {
 	CPUs []int
 	// Names and Time want a resolver and a chronyd behind the uplink of the box.
 	Names, Time bool
+	// Unlimited lifts the firewall's limits of how much may happen in a second.
+	Unlimited bool
 }
 
 // OpenStand makes a stand, and prepares the gateway but for the daemon (see
@@ -103,7 +106,36 @@ func (s *Stand) build(ctx context.Context, o StandOptions) (err error) {
 		return err
 	}
 	s.Address = s.Gateway.Addresses[s.Iface]
+	if o.Unlimited {
+		return s.Gateway.lift(ctx)
+	}
 	return nil
+}
+
+// perSecond is a limit of the rendered firewall.
+var perSecond = regexp.MustCompile(`limit rate over \d+/second burst \d+ packets`)
+
+// lift loads the rendered rules again, with limits that nobody reaches.
+func (g *Gateway) lift(ctx context.Context) error {
+	files, err := rendered(filepath.Join(g.dir, "rendered"))
+	if err != nil {
+		return err
+	}
+	for name, text := range files {
+		files[name] = perSecond.ReplaceAllString(text, "limit rate over 10000000/second burst 10000000 packets")
+	}
+	return g.load(ctx, files)
+}
+
+// Forward makes the box an ordinary router, without a firewall.
+func (s *Stand) Forward(ctx context.Context) error {
+	if said, err := s.Space.Run(ctx, "nft", "flush", "ruleset"); err != nil {
+		return fmt.Errorf("taking the firewall away: %w: %s", err, said)
+	}
+	if err := s.Space.sysctl("net/ipv4/ip_forward", "1"); err != nil {
+		return err
+	}
+	return s.beyond.Space.routeTo(uplink, s.Address.Masked(), UplinkAddr)
 }
 
 // lead makes the uplink lead to what is wanted there.

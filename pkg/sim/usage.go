@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,17 +39,71 @@ func CPU(pid int) (time.Duration, error) {
 
 // Resident is how many bytes of a process are in memory.
 func Resident(pid int) (int64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	return kilobytes(fmt.Sprintf("/proc/%d/status", pid), "VmRSS:")
+}
+
+// Family are a process and all that it has started and that is still there.
+func Family(pid int) []int {
+	all := []int{pid}
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, file := range files {
+		text, _ := os.ReadFile(file) // it may have ended
+		for _, field := range strings.Fields(string(text)) {
+			if child, err := strconv.Atoi(field); err == nil {
+				all = append(all, Family(child)...)
+			}
+		}
+	}
+	return all
+}
+
+// Proportional is how many bytes of memory a process has for itself, with its part
+// of what it shares with others (PSS, proc_pid_smaps(5)).
+func Proportional(pid int) (int64, error) {
+	return kilobytes(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss:")
+}
+
+// KernelMemory is how many bytes the kernel has for its own objects, of everybody on
+// this machine, and for what lies in TCP's queues.
+func KernelMemory() (sum int64, err error) {
+	if sum, err = kilobytes("/proc/meminfo", "Slab:", "KernelStack:", "PageTables:", "Percpu:"); err != nil {
+		return 0, err
+	}
+	text, err := os.ReadFile("/proc/net/sockstat")
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kB, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
-			return kB << 10, err
+		fields := strings.Fields(line)
+		if n := len(fields); n > 2 && fields[0] == "TCP:" {
+			pages, err := strconv.ParseInt(fields[n-1], 10, 64)
+			return sum + pages*int64(os.Getpagesize()), err
 		}
 	}
-	return 0, fmt.Errorf("process %d says nothing of its memory: it has ended", pid)
+	return sum, nil
+}
+
+// kilobytes adds up lines of a file that tell kilobytes, and returns bytes.
+func kilobytes(file string, names ...string) (sum int64, err error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || !slices.Contains(names, fields[0]) {
+			continue
+		}
+		kB, err := strconv.ParseInt(fields[1], 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("reading %s: %w", file, err)
+		}
+		sum += kB << 10
+	}
+	if sum == 0 {
+		return 0, fmt.Errorf("%s does not tell %s", file, strings.Join(names, " or "))
+	}
+	return sum, nil
 }
 
 // Busy is the processor time of everything that ran on the machine since it was

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// A Web is the HTTPS servers of the cloud. Each says its own name in the header
-// Served-By, so that a client sees whom it really reached.
+// A Web is the HTTPS servers of the cloud, and OCPP without TLS. Each says its own
+// name in the header Served-By, so that a client sees whom it really reached.
 type Web struct {
 	servers []*http.Server
 	wg      sync.WaitGroup
@@ -54,6 +54,14 @@ func openWeb(s *Space, a *Authority) (*Web, error) {
 		w.servers = append(w.servers, server)
 		w.wg.Go(func() { server.ServeTLS(l, "", "") })
 	}
+	l, err := s.listenTCP(fmt.Sprintf("%s:%d", OCPPAddr, OCPPPort))
+	if err != nil {
+		w.close()
+		return nil, err
+	}
+	plain := &http.Server{Handler: w.handler(OCPP), ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: 10 * time.Second}
+	w.servers = append(w.servers, plain)
+	w.wg.Go(func() { plain.Serve(l) })
 	return w, nil
 }
 

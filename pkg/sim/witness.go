@@ -114,7 +114,10 @@ var permitted = func() map[string]bool {
 		"udp " + TimeAddr + ":123": true,
 		"tcp " + HubAddr + ":8883": true, "tcp " + OtherHubAddr + ":8883": true,
 	}
-	for _, a := range []string{OldAPIAddr, DevicesAddr, APIAddr} {
+	for _, port := range []int{OCPPPort, OCPPTLSPort} {
+		m[fmt.Sprintf("tcp %s:%d", OCPPAddr, port)] = true
+	}
+	for _, a := range append([]string{OldAPIAddr, DevicesAddr, APIAddr}, PuppetAddrs[:]...) {
 		m["tcp "+a+":443"] = true
 	}
 	return m
@@ -146,7 +149,7 @@ func judge4(p []byte) (what string, ok bool) {
 	src, dst := netip.AddrFrom4([4]byte(p[12:16])), netip.AddrFrom4([4]byte(p[16:20]))
 	body := p[int(p[0]&15)*4:]
 	to := fmt.Sprintf("%s:%d", dst, binary.BigEndian.Uint16(body[2:]))
-	own, home := src.String() == UplinkAddr, dst.String() == RouterAddr
+	own, home := src.String() == UplinkAddr || src.String() == OtherUplinkAddr, dst.String() == RouterAddr
 	switch p[9] {
 	case unix.IPPROTO_TCP:
 		what, ok = judgeTCP(body, to, own, home)

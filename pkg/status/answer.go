@@ -17,10 +17,12 @@ type Status struct {
 	OK        bool     `json:"ok"`
 	Attention []string `json:"attention"`
 	// Troubles are the same sentences, each with what it is about and what to do.
-	Troubles []Trouble      `json:"troubles"`
-	Link     *Link          `json:"link,omitempty"`
-	Clock    *Clock         `json:"clock,omitempty"`
-	Uplink   *Uplink        `json:"uplink,omitempty"`
+	Troubles []Trouble `json:"troubles"`
+	Link     *Link     `json:"link,omitempty"`
+	Clock    *Clock    `json:"clock,omitempty"`
+	Uplink   *Uplink   `json:"uplink,omitempty"`
+	// Outages are the allowed names that cannot be reached now.
+	Outages  []Outage       `json:"outages,omitempty"`
 	Networks []NetworkState `json:"networks"`
 	Rules    []policy.Rule  `json:"rules"`
 	// Summary counts the chargers by stage, in words.
@@ -40,6 +42,7 @@ const (
 	AboutLink     = "uplink"
 	AboutClock    = "time"
 	AboutNames    = "names"
+	AboutOutage   = "outage"   // of an allowed name
 	AboutNetwork  = "network " // and its name
 	AboutChargers = "chargers" // each says for itself what is missing
 )
@@ -77,8 +80,15 @@ type ChargerDetail struct {
 	// Station is how the radio sees it, where there is one that does.
 	Station *Station `json:"station,omitempty"`
 	// NoSignal says that the radio it is on is known to report no signal.
-	NoSignal bool    `json:"no_signal,omitempty"`
-	Events   []Event `json:"events"` // its last ones, oldest first
+	NoSignal bool `json:"no_signal,omitempty"`
+	// Conversations are those that it has open, the oldest first, and Past the last
+	// twenty that are over or came to nothing, the newest first.
+	Conversations []Conversation `json:"conversations"`
+	Past          []Past         `json:"past"`
+	// Volume is what it moved; absent: nobody keeps accounts, or they are somebody
+	// else's whose MAC it uses.
+	Volume *Volume `json:"volume,omitempty"`
+	Events []Event `json:"events"` // its last ones, oldest first
 }
 
 // Events is the answer of /v1/events.

@@ -121,7 +121,7 @@ func (s *Server) askCharger(_ http.ResponseWriter, r *http.Request) (any, error)
 
 // meant finds who is asked about, or says who could have been.
 func (s *Server) meant(who string, now time.Time) (Charger, error) {
-	all := s.dress(s.src.Book.All(now), now)
+	all := s.dress(s.today(s.src.Book.All(now), now), now)
 	if c, ok := find(all, who); ok {
 		return c, nil
 	}

@@ -15,7 +15,7 @@ import (
 
 // status is the whole board.
 func (s *Server) status(now time.Time) Status {
-	all := s.src.Book.All(now)
+	all := s.today(s.src.Book.All(now), now)
 	st := Status{
 		Site: s.src.Site, Version: s.src.Version, Started: s.src.Started, Uptime: Seconds(now.Sub(s.src.Started)),
 		Networks: s.networks(now), Rules: s.src.List.Rules(), Summary: charger.Summary(all), Chargers: s.dress(all, now),
@@ -43,6 +43,7 @@ func (s *Server) status(now time.Time) Status {
 		}
 		st.Uplink = &uplink
 	}
+	st.Outages = s.outages(now)
 	st.Troubles = troubles(st)
 	for _, t := range st.Troubles {
 		st.Attention = append(st.Attention, t.Text)
@@ -167,6 +168,7 @@ func find(all []Charger, who string) (Charger, bool) {
 // detail is everything about one charger.
 func (s *Server) detail(c Charger, now time.Time) ChargerDetail {
 	d := ChargerDetail{Charger: c, Events: s.events(now, query{who: s.src.Book.NameOf(c.MAC), level: event.Info, limit: detailEvents}).Events}
+	s.addVolume(&d, now)
 	for _, r := range s.radios() {
 		for _, st := range r.Stations {
 			if st.MAC == c.MAC {

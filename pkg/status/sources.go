@@ -47,6 +47,17 @@ type Sources struct {
 	// made of it; none: nothing can be asked. It may wait for three seconds.
 	AskEach func(ctx context.Context) []DNSServer
 
+	// Conversations are what a device has open, the oldest first, and its last calls
+	// that are over, the newest first, without their ages. addr tells it from one that
+	// uses its MAC on another network.
+	Conversations func(mac charger.MAC, addr netip.Addr) ([]Conversation, []Past)
+	// Volume is what a device moved, and Today what each moved today. Nil: today is
+	// what the book saw since the start.
+	Volume func(mac charger.MAC, now time.Time) Volume
+	Today  func(now time.Time) map[charger.MAC]Moved
+	// Outages are the allowed names that cannot be reached now, without their ages.
+	Outages func() []Outage
+
 	// LookupNetIP is how doctor resolves an allowed name: as egress does.
 	LookupNetIP func(ctx context.Context, network, host string) ([]netip.Addr, error)
 	// Confirmed says how long ago the addresses that LookupNetIP gives were last

@@ -40,6 +40,12 @@ func troubles(st Status) []Trouble {
 	if u := st.Uplink; u != nil && !u.OK() {
 		say(AboutNames, first(checkUplink(*u).do), "Names are not answered: %s.", orElse(u.Problem, "no DNS server answers"))
 	}
+	for _, o := range st.Outages {
+		if o.Quiet.Duration() < current {
+			text, do := outageTrouble(o)
+			say(AboutOutage, first(do), "%s", text)
+		}
+	}
 	for _, n := range st.Networks {
 		about := AboutNetwork + n.Name
 		if n.Problem != "" {

@@ -75,7 +75,8 @@ lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	 if [ -n "$$unformatted" ]; then echo "not in gofmt's form:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
-	GOARCH=arm CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/chargegated # a Pi with a system of 32 bits
+	GOARCH=arm CGO_ENABLED=0 $(GO) vet ./... # a Pi with a system of 32 bits
+	GOARCH=arm CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/chargegated
 
 # After a change of what is promised in text: write the golden files anew, then
 # read the difference as a reviewer would.

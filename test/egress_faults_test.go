@@ -645,7 +645,7 @@ func uplinkDown(t *testing.T) {
 			next.near.Close()
 			t.Logf("new ones were refused after %v; what was open had all its bytes %s after the end, and a new one came about after %s",
 				refused, whole.Round(10*time.Millisecond), again.Round(10*time.Millisecond))
-			for id, want := range map[string]int{"egress-unreachable": 1, "egress-restored": 1} {
+			for id, want := range map[string]int{"egress-no-way": 1, "egress-unreachable": 0, "egress-restored": 1} {
 				if got := count(n, id, name+"."+theatre); got != want {
 					t.Errorf("%s was said %d times, want %d", id, got, want)
 				}

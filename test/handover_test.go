@@ -22,6 +22,7 @@ import (
 const (
 	handoverChargers = 40
 	handoverSessions = 250
+	handoverFirst    = 80 // more than the carrier keeps pipes of
 	handoverStreams  = 25
 	handoverSlow     = 8 // of the streams have readers that are slow
 	handoverRounds   = 20
@@ -47,6 +48,11 @@ func handover(t *testing.T) {
 	if err := garage.WaitOnline(within(t, time.Minute)); err != nil {
 		t.Fatal(err)
 	}
+	openSessions(t, handoverFirst).end(t) // their pipes are kept for others, as those of the last ones will be
+	eventually(t, 10*time.Second, "the first sessions are forgotten", func() (bool, string) {
+		n := garage.Gateway.Holder.Held("conv-")
+		return n == 4*handoverChargers, fmt.Sprintf("%d descriptors", n)
+	})
 	quiet := openFiles(t)
 	sessions := openSessions(t, handoverSessions-handoverChargers)
 	streams := openStreams(t)
@@ -55,6 +61,7 @@ func handover(t *testing.T) {
 		return n == 4*(handoverSessions+handoverStreams), fmt.Sprintf("%d descriptors", n)
 	})
 	keptFiles := garage.Gateway.Holder.Held("")
+	came := online()
 
 	for _, how := range []struct {
 		name    string
@@ -95,6 +102,9 @@ func handover(t *testing.T) {
 		return n == 4*handoverSessions, fmt.Sprintf("%d descriptors", n)
 	})
 	wentOn(t)
+	if n := online() - came; n != 0 {
+		t.Errorf("%d chargers are said to have come online, though they were so all the time", n)
+	}
 	counted(t, streams)
 	more := handoverCheap
 	if raceEnabled {
@@ -119,6 +129,16 @@ func handover(t *testing.T) {
 		held, files := garage.Gateway.Holder.Held("conv-"), openFiles(t)
 		return held == 4*handoverChargers && files <= quiet+2, fmt.Sprintf("the holder has %d, the daemon %d, before %d", held, files, quiet)
 	})
+}
+
+// online counts how often a charger was said to have come online.
+func online() (n int) {
+	for _, e := range garage.Gateway.Events() {
+		if e.ID == "charger-online" {
+			n++
+		}
+	}
+	return n
 }
 
 // wentOn looks at what the daemons said of it.

@@ -52,14 +52,14 @@ func (c *call) showCharger(d status.ChargerDetail) {
 	c.detail("hostname", d.Hostname)
 	c.detail("last seen", ago(d.LastSeenAge))
 	c.showStation(d)
-	c.detail("cloud", fmt.Sprintf("%s open, %s since the daemon started", count(d.Sessions, "conversation"), count(d.Connects, "conversation")))
+	c.detail("cloud", cloudText(d.Status))
 	c.detail("today", fmt.Sprintf("%s up, %s down", volume(d.UpToday), volume(d.DownToday)))
 	c.detail("in all", fmt.Sprintf("%s up, %s down since the daemon started", volume(d.Up), volume(d.Down)))
 	if d.Refused != "" {
 		c.detail("refused", fmt.Sprintf("%s, %s", d.Refused, ago(d.RefusedAge)))
 	}
 	if d.Unreachable != "" {
-		c.detail("no answer", fmt.Sprintf("from %s, %s", d.Unreachable, ago(d.UnreachableAge)))
+		c.detail("unreached", fmt.Sprintf("%s, %s", d.Unreachable, ago(d.UnreachableAge)))
 	}
 	c.showConversations(d)
 	c.showVolume(d.Volume)
@@ -70,6 +70,16 @@ func (c *call) showCharger(d status.ChargerDetail) {
 			c.showEvent(e, now, false)
 		}
 	}
+}
+
+// cloudText counts the conversations: with the cloud now, and with everybody since the
+// daemon started. Those that it found when it did are not begun anew.
+func cloudText(s charger.Status) string {
+	text := fmt.Sprintf("%s open; %s begun since the daemon started", count(s.Sessions, "conversation"), count(s.Connects, "conversation"))
+	if s.Resumed > 0 {
+		text += fmt.Sprintf(", %d taken over from before", s.Resumed)
+	}
+	return text
 }
 
 // showStation prints how the radio sees it. All of it is the uplink.

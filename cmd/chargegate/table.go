@@ -17,8 +17,8 @@ type cell struct {
 // A column is one of a table.
 type column struct {
 	head string
-	// rank says what goes first when the terminal is too narrow: the highest.
-	// Rank 0 always stays.
+	// rank says what goes first when the terminal is too narrow: the highest, and
+	// those of one rank together. Rank 0 always stays.
 	rank  int
 	right bool // numbers stand to the right
 }
@@ -87,11 +87,17 @@ func (tb *table) fit(widths []int, room int) []int {
 	}
 	for room > 0 && total > room {
 		least := slices.MaxFunc(shown, func(a, b int) int { return cmp.Compare(tb.columns[a].rank, tb.columns[b].rank) })
-		if tb.columns[least].rank == 0 {
+		rank := tb.columns[least].rank
+		if rank == 0 {
 			break
 		}
-		shown = slices.DeleteFunc(shown, func(i int) bool { return i == least })
-		total -= widths[least] + gap
+		shown = slices.DeleteFunc(shown, func(i int) bool {
+			goes := tb.columns[i].rank == rank
+			if goes {
+				total -= widths[i] + gap
+			}
+			return goes
+		})
 	}
 	return shown
 }

@@ -94,3 +94,14 @@ func FuzzSafe(f *testing.F) {
 		}
 	})
 }
+
+// Bytes up mean little without bytes down: columns of one rank go together.
+func TestColumnsOfOneRankGoTogether(t *testing.T) {
+	tb := &table{columns: []column{{head: "WITH"}, {head: "OPEN", rank: 1}, {head: "UP", rank: 2}, {head: "DOWN", rank: 2}},
+		rows: []row{{cells: []cell{{text: "a"}, {text: "b"}, {text: "c"}, {text: "d"}}}}}
+	for room, want := range map[int]int{0: 4, 20: 4, 19: 2, 14: 2, 10: 2, 9: 1, 1: 1} {
+		if got := tb.fit([]int{4, 4, 2, 4}, room); len(got) != want {
+			t.Errorf("in %d columns there is room for %v, want %d", room, got, want)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +16,7 @@ import (
 )
 
 // saveEvery is how often the accounts are written, where anything was entered: a
-// crash loses an hour of them at most, and a stop nothing.
+// crash loses an hour at most of the conversations that ended in it, and a stop nothing.
 const saveEvery = time.Hour
 
 // accounts looks after the account book: it tells it the time, says who moves far too
@@ -26,6 +27,13 @@ type accounts struct {
 	dir   string
 	right func() bool // whether this box's clock is
 	log   *event.Log
+	// mark is a file below /run that is there once the clock was right: who is started
+	// again before the next boot need not find that out anew. sure: it is there.
+	mark string
+	sure atomic.Bool
+	// saving is called before the accounts are written, and what it returns when they
+	// are; nil: nobody wants to know.
+	saving func() (saved func())
 
 	mu      sync.Mutex // of the writing
 	trouble bool
@@ -36,7 +44,7 @@ type accounts struct {
 
 // openAccounts reads the book in a directory. Whatever is wrong with it costs
 // accounts and not the service.
-func openAccounts(dir string, book *charger.Book, right func() bool, log *event.Log) *accounts {
+func openAccounts(dir, mark string, book *charger.Book, right func() bool, log *event.Log) *accounts {
 	known := func(mac volume.MAC) bool {
 		_, named := book.Known(mac)
 		return named || book.Inventory("") == 0 // without an inventory nobody is a stranger
@@ -45,12 +53,27 @@ func openAccounts(dir string, book *charger.Book, right func() bool, log *event.
 	for _, f := range faults {
 		log.Say(event.VolumeUnread, event.F("FILE", f.File), event.F("ASIDE", f.Aside), event.Err(f.Err))
 	}
-	return &accounts{Book: b, shelf: shelf, dir: dir, right: right, log: log, saved: time.Now()}
+	a := &accounts{Book: b, shelf: shelf, dir: dir, right: right, log: log, mark: mark, saved: time.Now()}
+	if _, err := os.Stat(mark); err == nil {
+		a.sure.Store(true)
+		b.Clock(a.saved, a.saved, true)
+	}
+	return a
+}
+
+// date tells the book what time it is, as soon as that is known: to whoever asks for
+// an account at once.
+func (a *accounts) date(now, wall time.Time) {
+	right := a.right()
+	if right && !a.sure.Swap(true) {
+		_ = os.WriteFile(a.mark, nil, 0o644) // without it the next start waits for the clock once more
+	}
+	a.Clock(now, wall, right)
 }
 
 // look is to be called every few seconds: what time it is, is news at the start.
 func (a *accounts) look(now, wall time.Time) {
-	a.Clock(now, wall, a.right())
+	a.date(now, wall)
 	for _, x := range a.Excesses(now) {
 		a.sayExcess(x, wall)
 	}
@@ -88,7 +111,14 @@ func (a *accounts) save(now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.saved = now
+	saved := func() {}
+	if a.saving != nil {
+		saved = a.saving()
+	}
 	n, err := a.shelf.Save(a.Book)
+	if err == nil {
+		saved()
+	}
 	a.written.Add(int64(n))
 	switch {
 	case err != nil:
@@ -111,7 +141,7 @@ func (a *accounts) Serve(ctx context.Context) error {
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()
 	now := time.Now()
-	a.Clock(now, now, a.right())
+	a.date(now, now)
 	for {
 		select {
 		case now := <-tick.C:

@@ -21,7 +21,7 @@ func newAccounts(t *testing.T, dir string) (*accounts, *event.Log) {
 	t.Helper()
 	book := charger.NewBook(charger.Inventory{p107: {MAC: p107, Name: "P1-07"}}, nil)
 	log := event.New(event.Options{Level: event.Debug, Keep: 100, Who: (&house{book: book}).who})
-	return openAccounts(dir, book, func() bool { return true }, log), log
+	return openAccounts(dir, dir+".dated", book, func() bool { return true }, log), log
 }
 
 // work runs the accounts for a time.
@@ -71,6 +71,33 @@ func TestAccountsAreWrittenHourly(t *testing.T) {
 		}
 		if n := len(log.Recent(0, "")); n != 0 {
 			t.Errorf("%d events", n)
+		}
+	})
+}
+
+// Once the clock was right the date is known until the next boot: after a restart today
+// is today at once. Who asks before anybody looked has the clock looked at.
+func TestTheDateIsKnownAfterARestart(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "volume")
+	synctest.Test(t, func(t *testing.T) {
+		a, _ := newAccounts(t, dir)
+		right := false
+		a.right = func() bool { return right }
+		a.date(time.Now(), time.Now())
+		a.Moved(p107, "api.zaptec.com", 100, 200, 1, time.Now())
+		if a.Of(p107, time.Now()).Dated {
+			t.Error("the date is known before the clock")
+		}
+		right = true
+		a.date(time.Now(), time.Now())
+		if got := a.Of(p107, time.Now()); !got.Dated || got.Sum.Today.Total() != 300 {
+			t.Errorf("when the clock is right: %+v", got)
+		}
+		a.save(time.Now())
+		b, _ := newAccounts(t, dir)
+		b.right = func() bool { return false }
+		if got := b.Of(p107, time.Now()); !got.Dated || got.Sum.Today.Total() != 300 {
+			t.Errorf("after a restart: %+v", got)
 		}
 	})
 }

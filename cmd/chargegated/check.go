@@ -58,6 +58,9 @@ func check(cfg *config.Config, err error, m machine, out, complain io.Writer) in
 	}
 	inventory, err := cfg.ReadInventory()
 	fmt.Fprintf(out, "%s: %s\n", cfg.File, namesRead(cfg, len(inventory), err))
+	for _, line := range cfg.Allowed() {
+		fmt.Fprintf(out, "%s: %s\n", cfg.File, line)
+	}
 	for _, r := range warnings(cfg, inventory, err) {
 		fmt.Fprintf(out, "to look at: %s\n", r.Message)
 		if advice := r.Advice(); advice != "" {

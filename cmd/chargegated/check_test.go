@@ -36,6 +36,12 @@ name = "*.core.windows.net"
 ports = [443]
 reason = "lab"
 force = true
+[[egress.allow]]
+name = "ocpp.example.com"
+ports = [443, 8080, 9000]
+reason = "OCPP"
+plain = true
+addresses = ["10.1.2.3", "192.168.40.0/24"]
 `
 
 func TestCheckSaysWhatTheDaemonWouldWarnOf(t *testing.T) {
@@ -67,6 +73,8 @@ next: sudo systemctl restart chargegate-prepare (the chargers' names alone: sudo
 		{"much to look at", regrettable, "mac,name\n60:15:92:41:00:07,P1-07\n", machine{[]string{"wlan1", "eth0"}, false},
 			`FILE: network P1 on cg-p1, 10.83.0.1/26, room for 16 chargers
 FILE: chargers.csv: 1 charger
+FILE: *.core.windows.net: port 443, with TLS
+FILE: ocpp.example.com: ports 443, 8080 and 9000, with or without TLS, may lead to 10.1.2.3, 192.168.40.0/24
 to look at: network P1 on cg-p1 has the address 10.83.0.1/26, which was chosen
 to look at: network P1 works on channel 3, which overlaps its neighbours
     ↳ ` + event.ConfigChannelBetween.Advice + `

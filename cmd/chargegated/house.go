@@ -106,9 +106,10 @@ func (h *house) furnish() error {
 	cfg.DNS.Synchronised = func() bool { return h.clock.Clock().Synchronised }
 	cfg.DNS.File = filepath.Join(o.state, "names")
 	h.names = resolver.New(cfg.DNS, h.list, h.book, log)
-	h.accounts = openAccounts(filepath.Join(o.state, "volume"), h.book, cfg.DNS.Synchronised, log)
+	h.accounts = openAccounts(filepath.Join(o.state, "volume"), filepath.Join(o.run, "dated"), h.book, cfg.DNS.Synchronised, log)
 	h.porter = egress.New(cfg.Egress, h.list, h.names, h.book, h.store, log)
 	h.porter.KeepAccounts(h.accounts)
+	h.accounts.saving = h.porter.Saving
 	firewall := denied.New(cfg.Denied, h.book, log)
 	h.radio = radio.New(cfg.Radio, h.book, log)
 	h.wire = uplink.New(uplink.Config{Interface: cfg.Uplink.Interface}, log)

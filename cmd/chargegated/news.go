@@ -51,12 +51,18 @@ func newNews(log *event.Log, began time.Time) *news {
 	return &news{log: log, began: began, of: map[charger.MAC]*presence{}}
 }
 
-// moved hears of every step of every charger.
+// moved hears of every step of every charger. From ok to ok is who talked with the
+// cloud when the daemon before this one ended, and still does: handover-conversations
+// has said that of all of them.
 func (n *news) moved(c charger.Charger, from, to charger.Stage, now time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	p := n.of[c.MAC]
 	switch {
+	case to == charger.OK && from == charger.OK:
+		if p == nil {
+			n.of[c.MAC] = &presence{}
+		}
 	case to == charger.OK && (p == nil || p.away):
 		n.of[c.MAC] = &presence{}
 		n.log.Say(event.ChargerOnline, event.MAC(c.MAC))

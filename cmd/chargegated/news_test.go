@@ -47,6 +47,9 @@ func TestNewsOfACharger(t *testing.T) {
 			[]string{"charger-online", "charger-back"}},
 		{"it stays away, said once, and comes back", []step{{0, charger.Cloud, charger.OK}, {10 * s, charger.OK, charger.Cloud}, {4 * m, "", ""}, {6 * m, "", ""}, {60 * m, "", ""}, {61 * m, charger.DNS, charger.OK}},
 			[]string{"charger-online", "charger-offline", "charger-online"}},
+		{"it was there before the daemon, and is lost for a moment", []step{{0, charger.OK, charger.OK}, {s, charger.OK, charger.OK}, {m, charger.OK, charger.Cloud}, {m + 5*s, charger.Cloud, charger.OK}, {11 * m, "", ""}},
+			[]string{"charger-back"}},
+		{"it was there before the daemon, and stays away", []step{{0, charger.OK, charger.OK}, {m, charger.OK, charger.Cloud}, {7 * m, "", ""}, {11 * m, "", ""}}, []string{"charger-offline"}},
 		{"it never comes", []step{{0, charger.Wifi, charger.DNS}, {9 * m, "", ""}, {11 * m, "", ""}, {60 * m, "", ""}}, []string{"chargers-missing"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -22,7 +22,7 @@ func (h *house) sources(collectors []prometheus.Collector) status.Sources {
 		Book: h.book, List: h.list, Networks: h.networks(),
 		Clock: h.clockNow, TimeSources: h.timeSources, Trouble: h.addresses.Trouble, Pools: h.pools, Radios: h.radios, Link: h.link, Uplink: h.uplink,
 		Conversations: h.conversations, Volume: h.volume, Today: h.today, Outages: h.outages,
-		AskEach: h.askEach, LookupNetIP: h.names.LookupNetIP, Confirmed: h.names.Confirmed,
+		AskEach: h.askEach, LookupNetIP: h.names.LookupNetIP, Confirmed: h.names.Confirmed, Dialable: h.porter.Dialable,
 		Collectors: collectors,
 	}
 }
@@ -127,13 +127,14 @@ func (h *house) conversations(mac charger.MAC, addr netip.Addr) (open []status.C
 			Silent: status.Seconds(max(0, now.Sub(c.Moved))), Up: c.Up, Down: c.Down, Taken: c.Taken})
 	}
 	for _, p := range over {
-		past = append(past, status.Past{Outcome: p.Outcome, Name: p.Name, Port: p.Port, Reason: p.Reason, Count: p.Count, First: p.First, At: p.At,
+		past = append(past, status.Past{Outcome: p.Outcome, Name: p.Name, Port: p.Port, Cause: p.Cause, Reason: p.Reason, Remote: p.Remote, Count: p.Count, First: p.First, At: p.At,
 			Lasted: status.Seconds(p.Lasted), Up: p.Up, Down: p.Down})
 	}
 	return open, past
 }
 
 func (h *house) volume(mac charger.MAC, now time.Time) status.Volume {
+	h.accounts.date(now, now)
 	t := h.accounts.Of(mac, now)
 	row := func(r volume.Row) status.VolumeRow {
 		return status.VolumeRow{Name: r.Name, Today: status.Moved(r.Today), Yesterday: status.Moved(r.Yesterday), Week: status.Moved(r.Week), Month: status.Moved(r.Month)}
@@ -149,6 +150,7 @@ func (h *house) volume(mac charger.MAC, now time.Time) status.Volume {
 }
 
 func (h *house) today(now time.Time) map[charger.MAC]status.Moved {
+	h.accounts.date(now, now)
 	out := map[charger.MAC]status.Moved{}
 	for mac, f := range h.accounts.Today(now) {
 		out[mac] = status.Moved(f)
@@ -159,7 +161,7 @@ func (h *house) today(now time.Time) map[charger.MAC]status.Moved {
 func (h *house) outages() []status.Outage {
 	var out []status.Outage
 	for _, o := range h.porter.Outages() {
-		out = append(out, status.Outage{Name: o.Name, Port: o.Port, Cause: o.Cause, Words: o.Words, Since: o.Since, Failed: o.Failed, Last: o.Last, Shaky: o.Shaky})
+		out = append(out, status.Outage{Name: o.Name, Port: o.Port, Cause: o.Cause, Words: o.Words, Do: o.Do, Since: o.Since, Failed: o.Failed, Last: o.Last, Shaky: o.Shaky})
 	}
 	return out
 }

@@ -10,7 +10,7 @@
 //
 // How a connection ends is carried, too. What one side has said is delivered
 // before the other side hears that it hung up, and also before it hears of a
-// reset, if it takes it within a second: a server that answers and closes with
+// reset, as long as it goes on taking it: a server that answers and closes with
 // questions unread resets the connection, and its answer counts. Both endings
 // are sent at once, whoever else holds a copy of the socket.
 //
@@ -47,7 +47,22 @@ func NewPipe() (Pipe, error) {
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return Pipe{-1, -1}, fmt.Errorf("opening a pipe: %w", err)
 	}
-	return Pipe{fds[0], fds[1]}, nil
+	p := Pipe{fds[0], fds[1]}
+	p.resize(smallPipe()) // refused, it has the two places that the kernel gives at least
+	return p, nil
+}
+
+// resize gives a pipe that many bytes, if the kernel does. A pipe is not made
+// smaller than what is in it.
+func (p Pipe) resize(size int) bool {
+	_, err := unix.FcntlInt(uintptr(p.Write), unix.F_SETPIPE_SZ, size)
+	return err == nil
+}
+
+// size is how many bytes a pipe has, 0 if that cannot be told.
+func (p Pipe) size() int {
+	n, _ := unix.FcntlInt(uintptr(p.Write), unix.F_GETPIPE_SZ, 0)
+	return max(n, 0)
 }
 
 // Close closes both ends.
@@ -104,10 +119,12 @@ type Pair struct {
 	Ended func(Ending)
 
 	// Under Carrier.mu; but for asked, the same as long as it is carried.
-	slot  int
-	gen   int32
-	epoll int
-	asked bool // Reset or Hangup was asked for
+	slot    int
+	gen     int32
+	carrier *Carrier
+	asked   bool // Reset or Hangup was asked for
+	// opening is nil once the far connection is there.
+	opening *opening
 
 	// Of the goroutine of Serve.
 	flows   [2]flow // by the Leg that they come from
@@ -118,7 +135,9 @@ type Pair struct {
 	failing bool
 	leaving bool      // it is in Carrier.leaving
 	ending  Ending    // when failing
-	until   time.Time // when failing: how long what was said before may take
+	until   time.Time // when failing: how long the other side may take nothing of what was said before
+	last    time.Time // when failing: how long it may take in all
+	taken   int64     // when failing: what it has taken
 
 	half atomic.Bool
 }
@@ -147,6 +166,7 @@ type Carrier struct {
 	leaving []*Pair // one side has failed; the other one is still told what was said before
 	waiter  *waiter
 
+	grown  atomic.Int32 // large pipes
 	panics atomic.Int64
 }
 
@@ -226,7 +246,7 @@ func (c *Carrier) NewPipe() (Pipe, error) {
 }
 
 // leftBehind keeps the pipes of a pair that has ended, or closes them: those that
-// hold something, or are larger than others. Whoever keeps copies has been told of
+// hold something, or are large. Whoever keeps copies has been told of
 // the end by then, so that nobody knows a pipe for two pairs.
 func (c *Carrier) leftBehind(p *Pair) {
 	c.mu.Lock()
@@ -238,6 +258,28 @@ func (c *Carrier) leftBehind(p *Pair) {
 		}
 		c.spares = append(c.spares, pipe)
 	}
+}
+
+// Copies returns copies of the descriptors of a pair: its sockets by Leg, and the
+// writing ends of the pipes up and down. They are the caller's. nil: it has ended.
+func (c *Carrier) Copies(p *Pair) ([]int, error) {
+	c.mu.Lock() // keeps the loop from closing them
+	defer c.mu.Unlock()
+	if !c.holdsLocked(p) {
+		return nil, nil
+	}
+	var all []int
+	for _, fd := range []int{p.Sockets[Near], p.Sockets[Far], p.Up.Write, p.Down.Write} {
+		c, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			for _, c := range all {
+				unix.Close(c)
+			}
+			return nil, os.NewSyscallError("fcntl", err)
+		}
+		all = append(all, c)
+	}
+	return all, nil
 }
 
 // Open returns how many pairs there are.
@@ -260,23 +302,9 @@ var errClosed = errors.New("the carrier is closed")
 // A pair that another Carrier carried is as good as a new one, in whatever state
 // its connections are.
 func (c *Carrier) Add(p *Pair) error {
-	if p.Counts == nil {
-		p.Counts = &Counts{}
+	if err := p.prepare(); err != nil {
+		return err
 	}
-	p.flows[Near] = flow{pipe: p.Up, count: &p.Counts.Up}
-	p.flows[Far] = flow{pipe: p.Down, count: &p.Counts.Down}
-	for leg := range p.flows {
-		held, err := unix.IoctlGetInt(p.flows[leg].pipe.Read, unix.TIOCINQ) // FIONREAD by its other name
-		if err != nil {
-			return fmt.Errorf("looking into the pipe: %w", err)
-		}
-		p.flows[leg].held = held
-		p.ready[1-leg] = ready{out: held == 0, watched: held > 0} // so that an event begins it
-		if err := unblock(p.Sockets[leg]); err != nil {
-			return err
-		}
-	}
-
 	c.mu.Lock() // also keeps the loop from closing what is being registered
 	defer c.mu.Unlock()
 	if c.closed {
@@ -290,6 +318,32 @@ func (c *Carrier) Add(p *Pair) error {
 	return nil
 }
 
+// prepare finds out what there is of a pair.
+func (p *Pair) prepare() error {
+	if p.Counts == nil {
+		p.Counts = &Counts{}
+	}
+	p.flows[Near] = flow{pipe: p.Up, count: &p.Counts.Up}
+	p.flows[Far] = flow{pipe: p.Down, count: &p.Counts.Down}
+	for leg := range p.flows {
+		f := &p.flows[leg]
+		held, err := unix.IoctlGetInt(f.pipe.Read, unix.TIOCINQ) // FIONREAD by its other name
+		if err != nil {
+			return fmt.Errorf("looking into the pipe: %w", err)
+		}
+		f.held = held
+		if f.pipe.size() > smallPipe() && !f.pipe.resize(smallPipe()) { // it was a download of another carrier's
+			f.grown, f.download = true, true
+			p.ready[leg].in = true // so that it is found out whether that is over
+		}
+		p.ready[1-leg].out, p.ready[1-leg].watched = held == 0, held > 0 // so that an event begins it
+		if err := unblock(p.Sockets[leg]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // register has epoll tell of both legs, or of none and says why.
 func (p *Pair) register() error {
 	for leg := Near; leg <= Far; leg++ {
@@ -299,7 +353,7 @@ func (p *Pair) register() error {
 		}
 		if err := p.watch(leg, unix.EPOLL_CTL_ADD, events); err != nil {
 			if leg == Far {
-				_ = unix.EpollCtl(p.epoll, unix.EPOLL_CTL_DEL, p.Sockets[Near], nil)
+				_ = unix.EpollCtl(p.carrier.epoll, unix.EPOLL_CTL_DEL, p.Sockets[Near], nil)
 			}
 			return err
 		}
@@ -314,7 +368,7 @@ const interest = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLPRI | unix.EPOLLET&0
 
 // watch has epoll tell of one leg; what is so already is told at once.
 func (p *Pair) watch(leg Leg, op int, interest uint32) error {
-	return unix.EpollCtl(p.epoll, op, p.Sockets[leg], &unix.EpollEvent{
+	return unix.EpollCtl(p.carrier.epoll, op, p.Sockets[leg], &unix.EpollEvent{
 		Events: interest, Fd: int32(p.slot<<1 | int(leg)), Pad: p.gen,
 	})
 }
@@ -329,8 +383,9 @@ func (c *Carrier) takeLocked(p *Pair) {
 	}
 	s := &c.slots[p.slot]
 	s.pair = p
-	p.epoll, p.gen = c.epoll, s.gen
+	p.carrier, p.gen = c, s.gen
 	c.count++
+	c.grown.Add(p.grown())
 }
 
 // forgetLocked gives the slot of a pair free.
@@ -340,6 +395,17 @@ func (c *Carrier) forgetLocked(p *Pair) {
 	s.gen++
 	c.free = append(c.free, p.slot)
 	c.count--
+	c.grown.Add(-p.grown())
+}
+
+// grown is how many of its pipes are large.
+func (p *Pair) grown() (n int32) {
+	for i := range p.flows {
+		if p.flows[i].grown {
+			n++
+		}
+	}
+	return n
 }
 
 func (c *Carrier) holdsLocked(p *Pair) bool {
@@ -357,10 +423,14 @@ func (c *Carrier) Hangup(p *Pair, reason error) { c.ask(request{p, reason, hangu
 func (c *Carrier) ask(r request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.holdsLocked(r.pair) || r.pair.asked {
+	c.askLocked(r)
+}
+
+func (c *Carrier) askLocked(r request) {
+	if !c.holdsLocked(r.pair) || r.pair.asked || r.how == giveUp && r.pair.opening == nil {
 		return
 	}
-	r.pair.asked = true
+	r.pair.asked = r.how != giveUp
 	c.asked = append(c.asked, r)
 	if len(c.asked) == 1 {
 		c.pokeLocked()

@@ -144,14 +144,21 @@ func (k *link) skip(t *testing.T, leg Leg) {
 // What a side said before it reset the connection arrives, however much it is,
 // if the other side takes it; then the reset does.
 func TestLastWordsArriveBeforeTheReset(t *testing.T) {
-	for name, size := range map[string]int{"a few": 100, "more than a pipe holds": 300 << 10, "more than the send queue holds": 3 << 20} {
+	for name, tt := range map[string]struct{ size, room int }{
+		"a few":                          {100, 0},
+		"more than a pipe holds":         {300 << 10, 0},
+		"more than the send queue holds": {3 << 20, 0},
+		"taken in small bites, longer than patience": {300 << 10, 16 << 10}, // see listenAsOnEthernet
+	} {
 		t.Run(name, func(t *testing.T) {
 			c, l := carry(t), listenHere(t)
 			k := carried(t, c.Carrier, l)
-			_ = k.near.SetReadBuffer(16 << 10)
+			if tt.room > 0 {
+				_ = k.near.SetReadBuffer(tt.room)
+			}
 			say(t, k.near, "unread")
 			eventually(t, "the question is there", func() bool { up, _ := k.pair.Count(); return up == 6 })
-			words := strings.Repeat("w", size)
+			words := strings.Repeat("w", tt.size)
 			var said sync.WaitGroup
 			said.Go(func() {
 				say(t, k.far, words)
@@ -188,6 +195,46 @@ func TestLastWordsAreNotWaitedForForLong(t *testing.T) {
 		t.Errorf("the reset came after %v, want about %v", took, patience)
 	}
 	hearEnd(t, k.near, unix.ECONNRESET)
+}
+
+// Whoever takes them, but slowly, is not waited for without end.
+func TestLastWordsHaveATime(t *testing.T) {
+	c, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	k := carried(t, c, listenAsOnEthernet(t))
+	_ = k.near.SetReadBuffer(16 << 10)
+	go func() {
+		_, _ = io.WriteString(k.far, strings.Repeat("w", 300<<10))
+		_ = k.far.SetLinger(0)
+		k.far.Close()
+	}()
+	for rounds := 0; !k.pair.failing; rounds++ {
+		if rounds == 1000 {
+			t.Fatal("the reset was not heard of")
+		}
+		if err := c.round(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until := k.pair.until
+	hear(t, k.near, strings.Repeat("w", 64<<10))
+	for rounds := 0; k.pair.until.Equal(until); rounds++ {
+		if rounds == 1000 {
+			t.Fatal("that it takes them gives it no time")
+		}
+		if err := c.round(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k.open(t)
+	k.pair.last = time.Now() // its time is up
+	if err := c.round(); err != nil {
+		t.Fatal(err)
+	}
+	k.ending(t)
 }
 
 // fill writes from the far end until everything on the way to the near one is
@@ -582,7 +629,8 @@ func TestAPingWaitsForOneTurn(t *testing.T) {
 		if len(c.queue) > 1 {
 			busy++
 		}
-		for rounds := 0; chatty.pair.Counts.Up.Load() != int64(4*(i+1)); rounds++ {
+		rounds := 0
+		for ; chatty.pair.Counts.Up.Load() != int64(4*(i+1)); rounds++ {
 			if rounds > 1 {
 				t.Fatalf("ping %d was not carried after %d rounds", i, rounds)
 			}
@@ -591,8 +639,8 @@ func TestAPingWaitsForOneTurn(t *testing.T) {
 			}
 		}
 		// A turn ends with the splice that completes it.
-		if moved := down() - before; moved > turn+pipeSize {
-			t.Errorf("ping %d waited for %d bytes of downloads", i, moved)
+		if moved := down() - before; moved > int64(rounds)*(turn+pipeSize) {
+			t.Errorf("ping %d waited for %d bytes of downloads in %d rounds", i, moved, rounds)
 		}
 		hear(t, chatty.far, "ping")
 	}

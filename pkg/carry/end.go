@@ -13,11 +13,16 @@ const (
 	gently manner = iota // both sides were told already
 	hangup
 	reset
+	giveUp // while it opens, and else not at all
 )
 
 const (
-	// patience is how long what was said before a reset may take to arrive.
+	// patience is how long a side may take nothing of what was said before a reset. It
+	// is more than a sender waits before it says something lost again, or asks a
+	// receiver that had no room (RFC 6298 2: from 200 ms on in Linux).
 	patience = time.Second
+	// lastWords is how long that may take in all, of whoever takes it slowly.
+	lastWords = 10 * time.Second
 	// leavingEvery is how often is looked whether it has: no event tells.
 	leavingEvery = 10 * time.Millisecond
 )
@@ -33,7 +38,9 @@ func (c *Carrier) fail(p *Pair, leg Leg, err error) {
 	}
 	p.failing = true
 	p.ending = Ending{Leg: leg, Err: err}
-	p.until = time.Now().Add(patience)
+	now := time.Now()
+	p.until, p.last = now.Add(patience), now.Add(lastWords)
+	p.taken = p.acknowledged(1 - leg)
 	p.flows[1-leg].done = true // nobody hears it any more
 	p.ready[leg].in = true
 }
@@ -42,14 +49,28 @@ func (c *Carrier) fail(p *Pair, leg Leg, err error) {
 // sees to it that it is looked after.
 func (c *Carrier) leave(p *Pair) {
 	f, to := &p.flows[p.ending.Leg], p.Sockets[1-p.ending.Leg]
+	now := time.Now()
+	if n := p.acknowledged(1 - p.ending.Leg); n != p.taken {
+		p.taken, p.until = n, now.Add(patience)
+	}
 	switch {
-	case f.done && settled(to), !time.Now().Before(p.until):
+	case f.done && settled(to), !now.Before(p.until), !now.Before(p.last):
 		c.end(p, p.ending, reset)
 	case !p.leaving:
 		p.leaving = true
 		condemn(to)
 		c.leaving = append(c.leaving, p)
 	}
+}
+
+// acknowledged is how much of what came from the other leg the far end of one has
+// taken so far.
+func (p *Pair) acknowledged(leg Leg) int64 {
+	waiting, err := unix.IoctlGetInt(p.Sockets[leg], unix.SIOCOUTQ)
+	if err != nil {
+		waiting = 0
+	}
+	return p.flows[1-leg].count.Load() - int64(waiting)
 }
 
 // lookAfterLeaving ends those that have left by now.

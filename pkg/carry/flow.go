@@ -2,6 +2,7 @@ package carry
 
 import (
 	"errors"
+	"os"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -20,20 +21,39 @@ type flow struct {
 	held  int  // bytes in the pipe
 	run   int  // bytes since the source last had nothing
 	began bool // its first bytes were handed on
-	grown bool
+	grown bool // its pipe is a large one
 	eof   bool // the source has ended
 	done  bool // and the destination was told
+	// download says that it has been one: its pair takes turns from then on.
+	download bool
 }
 
+// A user's pipes may have 16384 places in all before the kernel gives new ones
+// two places each, and lets none grow (pipe(7), pipe-user-pages-soft: the daemon
+// has no privilege there). With the kernel's own 16 places that were 512
+// conversations. So a pipe is a small one, and some are large for a while: 1000
+// conversations and everything else together need
+// 2000 x 4 + maxGrown x 256 + maxSpares x 4 = 12352 places.
 const (
+	// A place takes one piece of what a socket has, of a page at the most in the
+	// worst case. Four of them carry every message of a charger in one piece, and
+	// two would do, too: on an Ethernet nothing stalls, it is only more calls.
+	smallPlaces = 4
 	// A flow whose source does not run dry for growAfter is a download: its pipe
-	// grows from the kernel's 64 KiB to pipeSize, so that one call moves more and
-	// the sender is not woken for every little. An idle or chatty pair keeps the
-	// small one, however much it moves in the course of a day. pipeSize is what the
-	// kernel grants everybody (pipe(7), pipe-max-size).
+	// grows to pipeSize, so that one call moves more and the sender is not woken for
+	// every little. When the source has nothing more it is small again. An idle or
+	// chatty pair keeps the small one, however much it moves in the course of a day.
+	// pipeSize is what the kernel grants everybody (pipe(7), pipe-max-size).
 	growAfter = 512 << 10
 	pipeSize  = 1 << 20
+	// maxGrown is how many pipes are large at a time. The downloads beyond have small
+	// ones, until there is room.
+	maxGrown = 16
 )
+
+// smallPipe is the size of a pipe that is not grown. A page has 4 or 16 KiB
+// (Raspberry Pi 5).
+func smallPipe() int { return smallPlaces * os.Getpagesize() }
 
 // errEmpty says that a pipe holds less than was put into it.
 var errEmpty = errors.New("somebody else reads from the pipe")
@@ -114,6 +134,7 @@ func (p *Pair) fill(f *flow, from Leg) error {
 	case err == unix.EAGAIN: // the pipe is empty, so it is the socket that has nothing
 		p.ready[from].in = false
 		f.run = 0
+		p.shrink(f)
 	case err == nil && n > 0:
 		f.held = n
 		f.run += n
@@ -142,10 +163,25 @@ func (p *Pair) passed(f *flow, from Leg) {
 		}
 	}
 	if !f.grown && f.run >= growAfter {
-		// Refused where the user's pipes hold much already (pipe(7),
-		// pipe-user-pages-soft): then the small one does it.
-		_, _ = unix.FcntlInt(uintptr(f.pipe.Write), unix.F_SETPIPE_SZ, pipeSize)
-		f.grown = true
+		f.run, f.download = 0, true // if there is no room now, it asks again later
+		p.grow(f)
+	}
+}
+
+// grow makes the pipe of a flow a large one, if there is room for one more.
+func (p *Pair) grow(f *flow) {
+	if p.carrier.grown.Add(1) > maxGrown || !f.pipe.resize(pipeSize) {
+		p.carrier.grown.Add(-1)
+		return
+	}
+	f.grown = true
+}
+
+// shrink makes the empty pipe of a flow a small one again.
+func (p *Pair) shrink(f *flow) {
+	if f.grown && f.pipe.resize(smallPipe()) {
+		f.grown = false
+		p.carrier.grown.Add(-1)
 	}
 }
 

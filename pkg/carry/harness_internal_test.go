@@ -28,7 +28,24 @@ type wire struct {
 // listenHere opens a listener on loopback.
 func listenHere(t testing.TB) *net.TCPListener {
 	t.Helper()
-	var lc net.ListenConfig
+	return listen(t, net.ListenConfig{})
+}
+
+// listenAsOnEthernet opens a listener whose connections have segments of an
+// Ethernet's size. Those of loopback are larger than the window of a receiver that
+// has little room: the sender then waits 200 ms each time that it is full, whoever
+// it is (RFC 9293 3.8.6.2.1).
+func listenAsOnEthernet(t testing.TB) *net.TCPListener {
+	t.Helper()
+	return listen(t, net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		return errors.Join(c.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, 1448)
+		}), err)
+	}})
+}
+
+func listen(t testing.TB, lc net.ListenConfig) *net.TCPListener {
+	t.Helper()
 	lc.SetMultipathTCP(false)
 	l, err := lc.Listen(context.Background(), "tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -216,7 +233,7 @@ func hear(t testing.TB, conn *net.TCPConn, words string) {
 	_ = conn.SetReadDeadline(time.Now().Add(longEnough))
 	b := make([]byte, len(words))
 	if n, err := io.ReadFull(conn, b); err != nil || string(b) != words {
-		t.Fatalf("heard %q (%d, %v), want %q", b[:n], n, err, words)
+		t.Fatalf("heard %.100q (%d, %v), want %.100q (%d)", b[:n], n, err, words, len(words))
 	}
 }
 

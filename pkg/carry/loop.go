@@ -67,7 +67,9 @@ func (c *Carrier) round() error {
 	for _, ev := range events {
 		if ev.Fd < 0 {
 			c.answer()
-		} else if p := c.at(ev); p != nil {
+		} else if p := c.at(ev); p != nil && p.opening != nil {
+			c.hearOpening(p, ev.Events)
+		} else if p != nil {
 			c.hear(p, Leg(ev.Fd&1), ev.Events)
 		}
 	}
@@ -108,7 +110,13 @@ func (c *Carrier) answer() {
 	c.asked = nil
 	c.mu.Unlock()
 	for _, r := range asked {
-		c.end(r.pair, Ending{Err: r.err, Asked: true}, r.how)
+		switch {
+		case r.pair.over:
+		case r.pair.opening != nil:
+			c.settle(r.pair, r.err)
+		case r.how != giveUp:
+			c.end(r.pair, Ending{Err: r.err, Asked: true}, r.how)
+		}
 	}
 }
 
@@ -132,7 +140,7 @@ func (c *Carrier) hear(p *Pair, leg Leg, events uint32) {
 	}
 	switch {
 	case p.queued || p.over:
-	case p.flows[Near].grown || p.flows[Far].grown:
+	case p.flows[Near].download || p.flows[Far].download:
 		c.enqueue(p)
 	default:
 		c.move(p)

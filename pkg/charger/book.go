@@ -38,7 +38,8 @@ type key struct {
 }
 
 // NewBook opens a book with the inventory given. moved is called, outside the
-// book's lock, when a charger's stage changes; nil: never.
+// book's lock, when a charger's stage changes, and with OK for both stages when it
+// was there before this daemon was (Resumed); nil: never.
 func NewBook(inv Inventory, moved func(c Charger, from, to Stage)) *Book {
 	return &Book{inv: inv, seen: map[key]*seen{}, byAddr: map[netip.Addr]key{}, moved: moved}
 }
@@ -236,6 +237,11 @@ func (b *Book) Leased(mac MAC, network string, addr netip.Addr, heard bool, now 
 	})
 }
 
+// Called tells the hostname that a MAC on a network gave itself in an earlier run.
+func (b *Book) Called(mac MAC, network, host string, now time.Time) {
+	b.change(mac, network, now, func(s *seen) { s.host = host })
+}
+
 // giveLocked enters an address, and takes it from whoever had it.
 func (b *Book) giveLocked(k key, s *seen, network string, addr netip.Addr) {
 	s.leasedOn = network
@@ -329,18 +335,25 @@ func (b *Book) Opened(addr netip.Addr, cloud bool, now time.Time) {
 }
 
 // Resumed tells that a conversation of the charger at addr goes on that the daemon
-// before this one had; cloud is as in Opened. heard is when bytes last came down on
-// it, zero if none ever did: the charger is as far as it was.
-func (b *Book) Resumed(addr netip.Addr, cloud bool, heard, now time.Time) {
+// before this one had since opened; cloud is as in Opened. heard is when bytes last
+// came down on it, zero if none ever did: the charger is as far as it was, and has
+// been since the oldest of them.
+func (b *Book) Resumed(addr netip.Addr, cloud bool, opened, heard, now time.Time) {
 	b.atChange(addr, now, func(s *seen) {
+		s.resumed++
 		if !cloud {
 			return
 		}
 		s.sessions++
 		if !heard.IsZero() {
-			s.talked = heard
+			if s.talked.Before(heard) {
+				s.talked = heard
+			}
 			if s.last.Before(heard) {
 				s.last = heard
+			}
+			if s.stageNow() == OK && (s.stage != OK || opened.Before(s.since)) {
+				s.stage, s.since, s.back = OK, opened, true
 			}
 		}
 	})
@@ -466,9 +479,10 @@ func (b *Book) changeLocked(k key, now time.Time, f func(*seen)) {
 	if from != to {
 		s.stage, s.since = to, now
 	}
-	row, moved := b.rowLocked(k), b.moved
+	row, moved, back := b.rowLocked(k), b.moved, s.back
+	s.back = false
 	b.mu.Unlock()
-	if from != to && moved != nil {
+	if (from != to || back) && moved != nil {
 		moved(row, from, to)
 	}
 }

@@ -54,6 +54,7 @@ type seen struct {
 	dayUp       int64
 	dayDown     int64
 	connects    int       // conversations opened
+	resumed     int       // conversations taken over from the daemon before this one
 	refused     string    // the last thing that was refused
 	refusedAt   time.Time //
 	firmware    string    // the last name that was refused and may be its firmware's
@@ -65,6 +66,7 @@ type seen struct {
 	signal      int // dBm, 0 unknown
 	stage       Stage
 	since       time.Time // when it came to stage
+	back        bool      // it is there again, as it was before this daemon; moved is to hear of it
 }
 
 // stageNow is the furthest stage proved since the last boot. A step may be

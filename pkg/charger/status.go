@@ -20,7 +20,8 @@ type Status struct {
 	LastSeen    time.Time  `json:"last_seen,omitzero"`
 	Signal      int        `json:"signal_dbm,omitempty"` // 0: unknown
 	Sessions    int        `json:"sessions"`             // open conversations with the cloud
-	Connects    int        `json:"connects"`             // conversations since the daemon started
+	Connects    int        `json:"connects"`             // conversations begun since the daemon started
+	Resumed     int        `json:"resumed,omitempty"`    // conversations taken over from the daemon before it
 	UpToday     int64      `json:"up_today_bytes"`
 	DownToday   int64      `json:"down_today_bytes"`
 	Up          int64      `json:"up_bytes"`
@@ -74,7 +75,7 @@ func (b *Book) statusLocked(k key, now time.Time) Status {
 		}
 		st.Stage, st.Since, st.Address, st.Hostname, st.LastSeen = s.stage, s.since, s.addr, s.host, s.last
 		st.Remembered = !s.used.IsZero()
-		st.Signal, st.Sessions, st.Connects, st.Up, st.Down = s.signal, s.sessions, s.connects, s.up, s.down
+		st.Signal, st.Sessions, st.Connects, st.Resumed, st.Up, st.Down = s.signal, s.sessions, s.connects, s.resumed, s.up, s.down
 		if s.dayOf == now.Year()*1000+now.YearDay() {
 			st.UpToday, st.DownToday = s.dayUp, s.dayDown
 		}

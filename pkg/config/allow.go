@@ -147,12 +147,20 @@ type named struct {
 }
 
 // housed says which of them lie in the chargers' networks, which are never dialled.
+// Those with address = "auto" do not go out of their way: a line about a server must
+// not give every charger another address.
 func (r *reader) housed(c *Config) {
 	for _, n := range r.named {
 		for _, network := range c.Networks {
-			if network.Gateway.IsValid() && network.Gateway.Overlaps(n.Prefix) {
-				r.fault(n.at, n.key, "%s overlaps %s, the network %s of the chargers, which is never dialled; write the server's own address",
-					quote(n.text), network.Gateway.Masked(), network.Name)
+			at := network.Gateway.Masked()
+			switch {
+			case !network.Gateway.IsValid() || !at.Overlaps(n.Prefix):
+			case n.IsSingleIP():
+				r.fault(n.at, n.key, "%s lies in network %s, %s, the chargers' own, where nothing is ever dialled; write the server's own address, or give %[2]s another subnet",
+					quote(n.text), network.Name, at)
+			default:
+				r.fault(n.at, n.key, "%s overlaps network %s, where nothing is ever dialled; write the server's own address instead: a wide subnet collides with the chargers' network %s",
+					quote(n.text), network.Name, at)
 			}
 		}
 	}

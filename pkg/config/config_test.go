@@ -307,10 +307,23 @@ func TestAddressesOfARule(t *testing.T) {
 	if c := parse(t, good+rule+"[]\n"); len(c.Rules[len(c.Rules)-1].Addresses) != 0 {
 		t.Error("an empty list names something")
 	}
-	// address = "auto" goes out of its way.
-	was := parse(t, good).Networks[0].Gateway
-	c = parse(t, good+rule+`["`+was.Masked().Addr().Next().Next().String()+`"]`+"\n")
-	if got := c.Networks[0].Gateway; got.Overlaps(was) || !got.IsValid() {
-		t.Errorf("the chargers get %s, where the server is", got)
+	// address = "auto" stays where it is.
+	was := parse(t, good).Networks[0].Gateway.Masked()
+	for addresses, want := range map[string]string{
+		`["10.1.2.3", "10.83.0.2"]`:    `"10.83.0.2" lies in network P1, ` + was.String() + `, the chargers' own, where nothing is ever dialled; write the server's own address, or give P1 another subnet`,
+		`["10.1.2.3", "10.0.0.0/8"]`:   `"10.0.0.0/8" overlaps network P1, where nothing is ever dialled; write the server's own address instead: a wide subnet collides with the chargers' network ` + was.String(),
+		`["10.1.2.3", "10.83.1.0/24"]`: "",
+	} {
+		text := good + rule + addresses + "\n"
+		c, err := config.Parse([]byte(text), "x.toml", home())
+		var faults config.Faults
+		switch {
+		case want == "" && (err != nil || c.Networks[0].Gateway.Masked() != was):
+			t.Errorf("%s moves the chargers, or is a fault: %v", addresses, err)
+		case want == "":
+		case !errors.As(err, &faults) || len(faults) != 1 || !strings.HasSuffix(faults[0].Text, want) ||
+			faults[0].Line != strings.Count(good+rule, "\n")+1 || faults[0].Column != strings.Index("addresses = "+addresses, "\", \"")+4:
+			t.Errorf("%s: %v", addresses, err)
+		}
 	}
 }

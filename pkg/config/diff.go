@@ -70,16 +70,19 @@ func sameRule(a, b policy.Rule) bool {
 // diffNetworks compares network by network, by their names.
 func (c *Config) diffNetworks(next *Config) []string {
 	var keys []string
-	old := map[string]Network{}
-	for _, n := range c.Networks {
-		old[n.Name] = n
+	old, chosen := map[string]Network{}, map[string]bool{}
+	for i, n := range c.Networks {
+		old[n.Name], chosen[n.Name] = n, c.auto[i]
 	}
-	for _, n := range next.Networks {
+	for i, n := range next.Networks {
 		was, had := old[n.Name]
 		delete(old, n.Name)
 		if !had {
 			keys = append(keys, "network."+n.Name+" (new)")
 			continue
+		}
+		if chosen[n.Name] && next.auto[i] { // nobody touched that key, wherever the choice falls now
+			was.Gateway = n.Gateway
 		}
 		keys = append(keys, was.diff(n)...)
 	}

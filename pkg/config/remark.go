@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 
 	"chargegate/pkg/policy"
@@ -53,6 +54,36 @@ func (c *Config) Remarks(interfaces []string) []string {
 		}
 	}
 	return append(remarks, unseen...)
+}
+
+// Allowed says what was understood of each [[egress.allow]], a line for each:
+// "ocpp.example.com: port 8080, with or without TLS, may lead to 10.1.2.3".
+func (c *Config) Allowed() []string {
+	var lines []string
+	for _, rule := range c.Rules[len(policy.Zaptec()):] {
+		ports := make([]string, len(rule.Ports))
+		for i, p := range rule.Ports {
+			ports[i] = strconv.Itoa(int(p))
+		}
+		line := rule.Name + ": port " + ports[0]
+		if last := len(ports) - 1; last > 0 {
+			line = fmt.Sprintf("%s: ports %s and %s", rule.Name, strings.Join(ports[:last], ", "), ports[last])
+		}
+		if rule.Plain {
+			line += ", with or without TLS"
+		} else {
+			line += ", with TLS"
+		}
+		var private []string
+		for _, a := range rule.Addresses {
+			private = append(private, strings.TrimSuffix(a.String(), "/32"))
+		}
+		if len(private) > 0 {
+			line += ", may lead to " + strings.Join(private, ", ")
+		}
+		lines = append(lines, line)
+	}
+	return lines
 }
 
 // clouds are more names below which anybody can rent one for himself. They are

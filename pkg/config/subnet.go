@@ -48,9 +48,6 @@ func (r *reader) subnets(drafts []*draft, c *Config) {
 			d.Gateway = netip.Prefix{}
 		}
 	}
-	for _, n := range r.named {
-		taken = append(taken, claim{n.Prefix, "a server that egress.allow names"})
-	}
 	for _, d := range drafts {
 		if d.auto && d.Chargers > 0 {
 			d.Gateway = choose(lease.Bits(d.Chargers), taken)

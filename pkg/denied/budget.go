@@ -9,9 +9,11 @@ const (
 	// maxThings is how many different refusals of one charger are written in an
 	// hour: a port scan is one line, not 65,535.
 	maxThings = 30
-	// maxTellers is how many chargers an hour may be written about. MACs are easy
-	// to make up; the log has one end.
-	maxTellers = 300
+	// maxTellers is how many devices an hour may be written about, and maxStrangers
+	// how many of them that the inventory does not name. MACs are easy to make up;
+	// the log has one end, and whoever fills it must not silence the chargers.
+	maxTellers   = 1100
+	maxStrangers = 60
 )
 
 // An allowance is what becomes of a refusal.
@@ -20,6 +22,7 @@ type allowance int
 const (
 	written allowance = iota
 	last              // the first that is not: that is said instead
+	crowd             // the first device that is one too many: that is said instead
 	enough            // not written any more
 )
 
@@ -28,6 +31,10 @@ type budget struct {
 	mu    sync.Mutex
 	since time.Time
 	said  map[string]*said
+	// strangers are those of said that the inventory does not name; full: that
+	// there are too many was said.
+	strangers int
+	full      bool
 }
 
 type said struct {
@@ -37,20 +44,28 @@ type said struct {
 
 // take asks to write that somebody was refused something. What was written
 // within the hour is always allowed again; how often is up to the event's Every.
-func (b *budget) take(who, what string, now time.Time) allowance {
+func (b *budget) take(who, what string, known bool, now time.Time) allowance {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if now.Sub(b.since) >= time.Hour {
 		b.since = now
 		clear(b.said)
+		b.strangers, b.full = 0, false
 	}
 	s := b.said[who]
 	switch {
-	case s == nil && len(b.said) >= maxTellers:
-		return enough
+	case s == nil && (len(b.said) >= maxTellers || !known && b.strangers >= maxStrangers):
+		if b.full {
+			return enough
+		}
+		b.full = true
+		return crowd
 	case s == nil:
 		s = &said{things: map[string]bool{}}
 		b.said[who] = s
+		if !known {
+			b.strangers++
+		}
 	}
 	switch {
 	case s.things[what]:

@@ -21,6 +21,7 @@ import (
 var (
 	p1    = Network{Name: "P1", Interface: "wlan0", Gateway: netip.MustParsePrefix("10.83.0.1/24")}
 	p107  = charger.MAC{0x60, 0x15, 0x92, 0x41, 0, 7}
+	p108  = charger.MAC{0x60, 0x15, 0x92, 0x41, 0, 8}
 	ports = []uint16{443, 8883}
 )
 
@@ -259,7 +260,8 @@ type house struct {
 }
 
 func newHouse(cfg Config) *house {
-	h := &house{book: charger.NewBook(charger.Inventory{p107: {MAC: p107, Name: "P1-07", Network: "P1"}}, nil)}
+	h := &house{book: charger.NewBook(charger.Inventory{
+		p107: {MAC: p107, Name: "P1-07", Network: "P1"}, p108: {MAC: p108, Name: "P1-08", Network: "P1"}}, nil)}
 	h.book.Leased(p107, "P1", netip.MustParseAddr(me), true, time.Now())
 	h.log = event.New(event.Options{Level: event.Debug, Keep: 1000, Who: func(mac [6]byte, _ netip.Addr) event.Subject {
 		if mac == p107 {
@@ -342,8 +344,16 @@ func TestScan(t *testing.T) {
 		binary.BigEndian.PutUint32(f[8:], uint32(i))
 		h.handle(h.watches[0], f)
 	}
-	if n := len(h.messages()); n > maxThings+1+maxTellers {
-		t.Errorf("%d lines", n)
+	got = h.messages()
+	if len(got) != maxThings+1+maxStrangers+1 || !strings.Contains(got[len(got)-1], "more than 60 devices that nobody knows") {
+		t.Errorf("%d lines, the last: %s", len(got), got[len(got)-1])
+	}
+	// A charger is written about all the same.
+	f := udp(me, foreign, 444)
+	copy(f[6:12], p108[:])
+	h.handle(h.watches[0], f)
+	if got := h.messages(); !strings.Contains(got[len(got)-1], "00:08 was refused UDP port 444") {
+		t.Errorf("the last line is %s", got[len(got)-1])
 	}
 }
 
@@ -352,7 +362,7 @@ func TestBudgetForgets(t *testing.T) {
 	b := budget{said: map[string]*said{}}
 	start := time.Now()
 	for i := range maxThings {
-		if got := b.take("a", fmt.Sprint(i), start); got != written {
+		if got := b.take("a", fmt.Sprint(i), true, start); got != written {
 			t.Fatalf("thing %d: %d", i, got)
 		}
 	}
@@ -363,7 +373,7 @@ func TestBudgetForgets(t *testing.T) {
 	}{
 		{"new", time.Minute, last}, {"newer", time.Minute, enough}, {"0", time.Minute, written}, {"new", time.Hour, written},
 	} {
-		if got := b.take("a", want.what, start.Add(want.at)); got != want.want {
+		if got := b.take("a", want.what, true, start.Add(want.at)); got != want.want {
 			t.Errorf("%s after %s: %d, want %d", want.what, want.at, got, want.want)
 		}
 	}

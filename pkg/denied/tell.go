@@ -21,8 +21,13 @@ func (s *Server) tell(n Network, r refusal, now time.Time) {
 	}
 	kind := kindOf(r.class)
 	who := []event.Field{event.MAC(r.mac), event.Network(n.Name)}
-	switch s.budget.take(r.mac.String(), thing(kind, r), now) {
+	_, known := s.book.Known(r.mac)
+	known = known || s.book.Inventory("") == 0 // without a list everybody is a charger
+	switch s.budget.take(r.mac.String(), thing(kind, r), known, now) {
 	case enough:
+		return
+	case crowd:
+		s.log.Say(event.DeniedManyDevices, event.Network(n.Name), event.F("COUNT", maxStrangers))
 		return
 	case last:
 		s.log.Say(event.DeniedManyRefusals, append(who, event.F("COUNT", maxThings))...)
@@ -60,7 +65,7 @@ func (s *Server) holder(mac charger.MAC) (netip.Addr, bool) {
 
 // tellUplink says who was refused on the uplink.
 func (s *Server) tellUplink(ifname string, r refusal, now time.Time) {
-	if s.budget.take("uplink", r.src.String(), now) != written {
+	if s.budget.take("uplink", r.src.String(), true, now) != written {
 		return
 	}
 	s.log.Say(event.DeniedUplink, event.F("SRC", r.src), event.F("WHAT", r.what), event.F("INTERFACE", ifname),

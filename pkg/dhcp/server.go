@@ -99,6 +99,7 @@ func New(cfg Config, leases *lease.Table, book *charger.Book, log *event.Log) *S
 	now := time.Now()
 	for _, b := range leases.All(now) {
 		book.Leased(b.HW, b.Network, b.Addr, false, now)
+		book.Called(b.HW, b.Network, b.Host, now)
 	}
 	return s
 }

@@ -33,6 +33,39 @@ func (s *Server) enter(c *conversation, up, down int64, sessions int, now time.T
 	s.accounts.Moved(mac, c.name, up, down, sessions, now)
 }
 
+// Saving is to be called right before the accounts are written, and what it returns
+// once they are: the ledger notes what they hold of each conversation, so that the
+// next process enters what a crash cost them. What moves in between may be entered
+// twice then, a moment's worth.
+func (s *Server) Saving() (saved func()) {
+	type holding struct {
+		kept     *kept
+		up, down int64
+	}
+	s.mu.Lock()
+	held := make([]holding, 0, len(s.open))
+	for c := range s.open {
+		c.mu.Lock()
+		held = append(held, holding{c.kept, c.meter.up, c.meter.down})
+		c.mu.Unlock()
+	}
+	s.mu.Unlock()
+	return func() {
+		for _, h := range held {
+			s.keeper.saved(h.kept, h.up, h.down)
+		}
+	}
+}
+
+// enterUnsaved accounts for what the process before this one had not written of a
+// conversation that goes on.
+func (s *Server) enterUnsaved(c *conversation, had *savedCounts) {
+	up, down, sessions := c.meter.up-had.up.Load(), c.meter.down-had.down.Load(), 1-int(had.sessions.Load())
+	if up > 0 || down > 0 || sessions > 0 {
+		s.enter(c, max(0, up), max(0, down), max(0, sessions), time.Now())
+	}
+}
+
 // A payer is on whose account a conversation goes. Once settled that stays.
 type payer struct {
 	mac     charger.MAC

@@ -46,8 +46,7 @@ func (l *ledgerOf) of(mac charger.MAC, name string) entered {
 // was asked for, once.
 func TestEveryByteIsOnAnAccount(t *testing.T) {
 	g := newGarage(t, 2, echo)
-	accounts := &ledgerOf{}
-	g.KeepAccounts(accounts)
+	accounts := g.accounts.(*ledgerOf)
 	hello, ask := int64(len(g.hellos[policy.Hub])), int64(len(g.hellos[apiName]))
 	lasting, err := g.online(chargerAddr(0))
 	if err != nil {
@@ -126,6 +125,43 @@ func TestAccountsGoOnAfterARestart(t *testing.T) {
 	}
 }
 
+// A crash costs the accounts what was not written yet: the next process enters that of
+// each conversation that goes on, and nothing twice.
+func TestACrashCostsTheAccountsNothing(t *testing.T) {
+	b := newBackend(t, "127.0.0.1:0", echo)
+	v, fixed := newVault(t), fixedAddress(t)
+	h := keeping(t, v, b.port, fixed)
+	h.KeepAccounts(&ledgerOf{})
+	h.open()
+	talk := h.stream()
+	eventually(t, "it to be kept", func() bool { return v.conversations() == 1 })
+	written := entered{} // what stands on the disk
+	for turn, save := range []bool{false, false, true, false, true} {
+		talk.say(t, []byte("and so on"))
+		talk.hear(t)
+		h.look(time.Now())
+		want := entered{int64(talk.sent.Len()), int64(talk.sent.Len()), 1}
+		if save {
+			h.Saving()()
+			written = want
+			talk.say(t, []byte("and more"))
+			talk.hear(t)
+			want.up, want.down = want.up+8, want.down+8
+		}
+		h.crash()
+		h = keeping(t, v, b.port, fixed)
+		accounts := &ledgerOf{sum: map[string]entered{p107.String() + " " + apiName: written}}
+		h.KeepAccounts(accounts)
+		h.open()
+		if got := accounts.of(p107, apiName); got != want {
+			t.Errorf("after crash %d %+v, want %+v", turn+1, got, want)
+		}
+	}
+	talk.conn.Close()
+	eventually(t, "its end", func() bool { return h.places.open() == 0 })
+	h.Saving()() // it has gone from the ledger, too
+}
+
 // Whose account a conversation goes on does not change while it is open, and a copy
 // of a charger's MAC on another network has none.
 func TestWhoPays(t *testing.T) {
@@ -199,11 +235,11 @@ func TestConversationsOfACharger(t *testing.T) {
 		t.Errorf("open are %+v", open)
 	}
 	refused, ended := past[0], past[1]
-	if refused.Outcome != Refused || refused.Name != "evil.example.com" || refused.Port != 443 || refused.Reason != "the name is not on the list" {
+	if refused.Outcome != Refused || refused.Name != "evil.example.com" || refused.Port != 443 || refused.Reason != "the name is not on the list" || refused.Cause != "name" || refused.Remote.IsValid() {
 		t.Errorf("refused %+v", refused)
 	}
 	a := int64(len(g.hellos[apiName]))
-	if ended.Outcome != Ended || ended.Count != 3 || ended.Up != 3*a || ended.Down != 3*a || ended.Reason != "the charger hung up" || ended.First.After(ended.At) {
+	if ended.Outcome != Ended || ended.Count != 3 || ended.Up != 3*a || ended.Down != 3*a || ended.Reason != "the charger hung up" || ended.Cause != "" || !ended.Remote.IsValid() || ended.First.After(ended.At) {
 		t.Errorf("ended %+v", ended)
 	}
 	if open, past := g.Conversations(chargerMAC(1), other); len(open)+len(past) != 0 {
@@ -214,6 +250,22 @@ func TestConversationsOfACharger(t *testing.T) {
 		open, past := g.Conversations(chargerMAC(0), one)
 		return len(open) == 0 && len(past) == 3
 	})
+}
+
+// Each way of coming to nothing has one word for scripts.
+func TestCausesOfRefusals(t *testing.T) {
+	for r, want := range map[result]string{resultUnknownName: "name", resultWrongPort: "port", resultNotTLS: "plain", resultNoName: "nameless"} {
+		if got := causeOf(r); got != want {
+			t.Errorf("%s is called %q, want %q", resultNames[r], got, want)
+		}
+	}
+	s := newHouse(t, 443)
+	s.cameToNothing(home, Unreachable, causeDNS, apiName, 443, "its address cannot be found")
+	s.crowded(home, s.shareOf(home))
+	_, past := s.Conversations(p107, home)
+	if len(past) != 2 || past[0].Cause != "limit" || past[1].Cause != "dns" {
+		t.Errorf("%+v", past)
+	}
 }
 
 // Whatever is asked for however often by whomever, what is remembered is bounded, and

@@ -111,7 +111,8 @@ func alertInWords(alert byte) string {
 	return name
 }
 
-// handshakes remembers who was refused lately, by name and port.
+// handshakes remembers how it went lately, by name and port. Only those who count
+// are in it: a stranger can make up a hello that no server likes, and an alert.
 type handshakes struct {
 	mu sync.Mutex
 	of map[target]*handshake
@@ -119,18 +120,20 @@ type handshakes struct {
 
 type handshake struct {
 	went     time.Time // a server last went on after a hello
-	refused  []share   // whose hellos were refused since
-	doubters []share   // who refused the certificate since one last accepted it
+	accepted time.Time // a charger last went on after the certificate
+	doubters []share   // who refused the certificate since
 	used     time.Time
 }
 
 const (
 	// maxHandshakes bounds what is remembered.
 	maxHandshakes = 256
-	// many is how many callers must meet the same trouble for it to be the name's
-	// and not theirs.
+	// many is how many callers must refuse a certificate for it to be the name's
+	// trouble and not theirs.
 	many = 3
-	// wellFor is how long a name that goes on with somebody is taken to be well.
+	// wellFor is how long a name that went on with somebody is taken to be well, and
+	// a certificate that somebody accepted. Of a trouble that is real the callers
+	// are told at once, and the name after that.
 	wellFor = 10 * time.Minute
 )
 
@@ -160,36 +163,35 @@ func (h *handshakes) atLocked(t target, now time.Time) *handshake {
 func (h *handshakes) wentOn(t target, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	x := h.atLocked(t, now)
-	x.went, x.refused = now, nil
+	h.atLocked(t, now).went = now
 }
 
 // accepted notes that a charger goes on with the server's certificate.
 func (h *handshakes) accepted(t target, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.atLocked(t, now).doubters = nil
+	x := h.atLocked(t, now)
+	x.accepted, x.doubters = now, nil
 }
 
-// refusal notes that the server refused a caller's hello. It returns how many
-// callers that is, and whether the server went on with somebody lately.
-func (h *handshakes) refusal(t target, who share, now time.Time) (callers int, well bool) {
+// goesOn reports whether the server went on with somebody lately.
+func (h *handshakes) goesOn(t target, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	x := h.atLocked(t, now)
-	x.refused = join(x.refused, who)
-	return len(x.refused), !x.went.IsZero() && now.Sub(x.went) < wellFor
+	return lastly(h.atLocked(t, now).went, now)
 }
 
-// doubt notes that a caller refused the server's certificate, and returns how many
-// callers that is.
-func (h *handshakes) doubt(t target, who share, now time.Time) int {
+// doubt notes that a caller refused the server's certificate. It returns how many
+// callers that is, and whether somebody accepted it lately.
+func (h *handshakes) doubt(t target, who share, now time.Time) (callers int, well bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	x := h.atLocked(t, now)
 	x.doubters = join(x.doubters, who)
-	return len(x.doubters)
+	return len(x.doubters), lastly(x.accepted, now)
 }
+
+func lastly(at, now time.Time) bool { return !at.IsZero() && now.Sub(at) < wellFor }
 
 // join adds who, unless it is one of them or they are many already.
 func join(list []share, who share) []share {
@@ -214,7 +216,7 @@ func (s *Server) glance(c *conversation, from carry.Leg, first []byte) {
 	what, alert := readSign(first)
 	t := target{c.name, c.port}
 	switch {
-	case what == signNothing:
+	case what == signNothing, what == signGoesOn && !s.witness(c):
 	case from == carry.Far && what == signGoesOn:
 		s.handshakes.wentOn(t, now)
 		s.sayEnd(matter{t, matterTLS}, now)
@@ -244,21 +246,28 @@ func (s *Server) unanswered(c *conversation, e carry.Ending) {
 	}
 }
 
+// witness reports whether what a caller meets tells of the name. Where there is an
+// inventory only its chargers count: they have no reason to be refused, and neither
+// does a server that likes a stranger's hello like theirs.
+func (s *Server) witness(c *conversation) bool {
+	return s.book.Inventory("") == 0 || s.named(c.share, c.caller)
+}
+
 // serverRefuses accounts for a hello that was refused. It is the name's trouble
-// where the name went on with nobody lately, or where it refuses several callers;
-// else it is that caller's, who may have sent the hello to be refused.
+// where the caller counts and the name goes on with nobody who does; else it is that
+// caller's, who may have sent the hello to be refused.
 func (s *Server) serverRefuses(c *conversation, why string, now time.Time) {
 	s.counts.dialFailed(causeTLS)
 	s.troubled(c, onPort(c.name, c.port, why), now)
 	t := target{c.name, c.port}
-	callers, well := s.handshakes.refusal(t, c.share, now)
 	m := matter{t, matterTLS}
-	if !s.outages.isOpen(m) && callers < many && (well || s.talksWith(c)) {
+	if !s.witness(c) || s.handshakes.goesOn(t, now) || s.talksWith(c) {
 		s.log.Say(event.EgressHelloRefused, event.IP(c.caller), event.F("NAME", c.name), event.F("PORT", c.port), event.F("ERROR", why))
 		return
 	}
-	if s.outages.failed(m, !s.exactly(t), causeTLS, "", why, now, now) {
-		s.sayOutage(m, causeTLS, why)
+	f := fault{cause: causeTLS, detail: why}
+	if s.outages.failed(m, !s.exactly(t), f, now, now) {
+		s.sayOutage(m, f)
 	}
 }
 
@@ -273,14 +282,22 @@ func (s *Server) chargerRefuses(c *conversation, alert byte, now time.Time) {
 		return
 	}
 	s.troubled(c, onPort(c.name, c.port, "the charger does not accept its certificate: "+why), now)
-	callers := s.handshakes.doubt(t, c.share, now)
+	callers, well := 0, true
+	if s.witness(c) {
+		callers, well = s.handshakes.doubt(t, c.share, now)
+	}
 	m := matter{t, matterTrust}
-	if !s.outages.isOpen(m) && callers < many {
-		s.log.Say(event.EgressCertificateRefused, event.IP(c.caller), event.F("NAME", c.name), event.F("PORT", c.port), event.F("ALERT", why))
+	if well || !s.outages.isOpen(m) && callers < many {
+		kind := event.EgressCertificateRefused
+		if callers > 1 {
+			kind = event.EgressCertificateRefusedToo
+		}
+		s.log.Say(kind, event.IP(c.caller), event.F("NAME", c.name), event.F("PORT", c.port), event.F("ALERT", why))
 		return
 	}
-	if s.outages.failed(m, !s.exactly(t), causeTLS, "", why, now, now) {
-		s.log.Say(event.EgressCertificateDoubted, event.F("NAME", c.name), event.F("PORT", c.port), event.F("ALERT", why), event.F("CHARGERS", callers))
+	if s.outages.failed(m, !s.exactly(t), fault{cause: causeTLS, detail: why}, now, now) {
+		s.log.Say(event.EgressCertificateDoubted, event.F("NAME", c.name), event.F("PORT", c.port), event.F("ALERT", why), event.F("CHARGERS", callers),
+			event.F("DO", trustAdvice))
 	}
 }
 
@@ -298,15 +315,15 @@ func (s *Server) exactly(t target) bool {
 	return verdict == policy.Allowed && policy.Normal(rule.Name) == policy.Normal(t.name)
 }
 
-// talksWith reports whether another caller has a conversation open with the name
-// of c in which the server has said more than an alert.
+// talksWith reports whether another caller who counts has a conversation open with
+// the name of c in which the server has said more than an alert.
 func (s *Server) talksWith(c *conversation) bool {
 	const more = 64
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for o := range s.open {
 		if o.name == c.name && o.port == c.port && o.share != c.share {
-			if _, down := o.count(); down > more {
+			if _, down := o.count(); down > more && s.witness(o) {
 				return true
 			}
 		}

@@ -23,6 +23,7 @@ import (
 	"chargegate/pkg/event"
 	"chargegate/pkg/policy"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
@@ -63,12 +64,63 @@ func TestReadSign(t *testing.T) {
 	}
 }
 
+// Whatever a side sends first, it is one of the four signs; only an alert has a number,
+// and its words are those of a technician.
+func FuzzReadSign(f *testing.F) {
+	for _, first := range []string{"", "\x16\x03\x03\x00\x50\x02", "\x15\x03\x01\x00\x02\x02\x28", "\x15\x03\x03\x00\x02", "\x15\x03\x03\x00\x1a\x09\x09", "HTTP/1.1"} {
+		f.Add([]byte(first))
+	}
+	f.Fuzz(func(t *testing.T, first []byte) {
+		s, alert := readSign(first)
+		switch {
+		case (s == signNothing) != (len(first) == 0):
+			t.Fatalf("%x is sign %d", first, s)
+		case s != signAlert && alert != 0, s < signNothing || s > signStranger:
+			t.Fatalf("%x is sign %d with the alert %d", first, s, alert)
+		case s == signAlert && (first[0] != recordAlert || alertInWords(alert) == ""):
+			t.Fatalf("%x is the alert %d", first, alert)
+		}
+		if len(first) > 8 {
+			if again, number := readSign(first[:8]); again != s || number != alert {
+				t.Fatalf("%x: the first eight bytes say %d, %d; all of them %d, %d", first, again, number, s, alert)
+			}
+		}
+	})
+}
+
 // neighbour gives a further charger an address, so that it has a share of its own.
 func (h *house) neighbour(n byte) (addr string) {
 	h.t.Helper()
+	inv := charger.Inventory{p107: {MAC: p107, Name: "P1-07", Network: "P1"}}
+	for n := range byte(20) {
+		mac := charger.MAC{0x60, 0x15, 0x92, 0x41, 1, n}
+		inv[mac] = charger.Charger{MAC: mac, Name: fmt.Sprintf("P9-%d", n), Network: "P1"}
+	}
+	h.book.Replace(inv)
 	a := netip.AddrFrom4([4]byte{127, 0, 1, n})
 	h.book.Leased(charger.MAC{0x60, 0x15, 0x92, 0x41, 1, n}, "P1", a, true, time.Now())
 	return a.String()
+}
+
+// stranger gives a device that the inventory does not name an address.
+func (h *house) stranger(n byte) (addr string) {
+	h.t.Helper()
+	a := netip.AddrFrom4([4]byte{127, 0, 2, n})
+	h.book.Leased(charger.MAC{2, 0, 0, 0, 0, n}, "P1", a, true, time.Now())
+	return a.String()
+}
+
+// later lets what handshakes told be of ten minutes ago.
+func (h *house) later() {
+	h.handshakes.mu.Lock()
+	defer h.handshakes.mu.Unlock()
+	for _, x := range h.handshakes.of {
+		for _, at := range []*time.Time{&x.went, &x.accepted} {
+			if !at.IsZero() {
+				*at = at.Add(-wellFor)
+			}
+		}
+	}
 }
 
 // handshake calls from an address and does the handshake as a charger does, with
@@ -106,7 +158,7 @@ func TestCertificateRefused(t *testing.T) {
 		h.emptied(t)
 	}
 	r := h.says(event.EgressCertificateRefused)
-	if h.said(event.EgressCertificateRefused) != 1 || r.Field("NAME") != apiName || r.Field("ALERT") != "bad_certificate" || !strings.Contains(r.Advice(), "-servername "+apiName) {
+	if h.said(event.EgressCertificateRefused) != 1 || r.Field("NAME") != apiName || r.Field("ALERT") != "bad_certificate" || !strings.Contains(r.Advice(), "-servername "+apiName+" </dev/null") {
 		t.Errorf("said %d times: %q, advice %q", h.said(event.EgressCertificateRefused), r.Message, r.Advice())
 	}
 	page := fmt.Sprintf("%s on port %d (the charger does not accept its certificate: bad_certificate)", apiName, b.port)
@@ -114,11 +166,19 @@ func TestCertificateRefused(t *testing.T) {
 	if n := h.outages.count(); n != 0 {
 		t.Errorf("%d names are out", n)
 	}
-	// All the others.
+	// All the others, as long as one has just accepted it.
 	for n := range byte(5) {
 		if err := h.handshake(h.neighbour(n+1), doubting); err == nil {
 			t.Fatal("the certificate was accepted")
 		}
+		h.emptied(t)
+	}
+	if n := h.said(event.EgressCertificateDoubted) + h.outages.count(); n != 0 {
+		t.Error("it is the name's trouble, though a charger has just accepted it")
+	}
+	h.later()
+	for n := range byte(4) {
+		_ = h.handshake(h.neighbour(n+1), doubting)
 		h.emptied(t)
 	}
 	r = h.says(event.EgressCertificateDoubted)
@@ -197,12 +257,148 @@ func TestHelloRefused(t *testing.T) {
 	if h.says(event.EgressHelloRefused); h.said(event.EgressHelloRefused) != 1 || h.said(event.EgressUnreachable) != 1 {
 		t.Errorf("said %d times of the caller, %d of the name", h.said(event.EgressHelloRefused), h.said(event.EgressUnreachable))
 	}
-	// Three of them are the name's.
-	for n := range byte(2) {
-		_ = h.handshake(h.neighbour(n+2), old)
+	// Ten minutes later it goes on with nobody any more.
+	h.later()
+	_ = h.handshake(stubborn, old)
+	h.emptied(t)
+	eventually(t, "the outage", func() bool { return h.said(event.EgressUnreachable) == 2 })
+	// And one that it goes on with ends that at once, though it came back soon.
+	modern(h.neighbour(2))
+	h.emptied(t)
+	eventually(t, "its end", func() bool { return h.outages.count() == 0 })
+}
+
+// Strangers whose hellos no server likes, and who like no certificate, make no trouble
+// of a name: neither do they begin one, nor keep it up, nor end it.
+func TestStrangersTellNothingOfAName(t *testing.T) {
+	server, roots := authority(t, apiName)
+	strict := server.Clone()
+	strict.MinVersion = tls.VersionTLS12
+	b := newBackend(t, "127.0.0.1:0", tlsEcho(strict))
+	h := newHouse(t, b.port).open()
+	bad := func(from string) {
+		t.Helper()
+		conn, err := h.dial(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write(withoutCiphers(t, apiName)); err != nil {
+			t.Fatal(err)
+		}
+		if s, _ := readSign(first(conn)); s != signAlert {
+			t.Fatal("the server goes on")
+		}
+		conn.Close()
 		h.emptied(t)
 	}
-	eventually(t, "the outage", func() bool { return h.said(event.EgressUnreachable) == 2 })
+	shakes := func(from string, roots *x509.CertPool) {
+		t.Helper()
+		_ = h.handshake(from, &tls.Config{RootCAs: roots})
+		h.emptied(t)
+	}
+	nobody := x509.NewCertPool()
+	for range 2 { // as often as they like, also when they are the first of all
+		for n := range byte(4) {
+			bad(h.stranger(n + 1))
+			shakes(h.stranger(n+1), nobody)
+		}
+		bad("127.0.9.9") // without a lease
+		shakes("127.0.9.9", nobody)
+	}
+	if n := h.outages.count() + h.said(event.EgressUnreachable) + h.said(event.EgressCertificateDoubted); n != 0 {
+		t.Fatalf("strangers made trouble: %+v", h.Outages())
+	}
+	h.says(event.EgressHelloRefused)
+	h.says(event.EgressCertificateRefused)
+	if n := len(h.handshakes.of); n != 0 {
+		t.Errorf("%d names are remembered for them", n)
+	}
+	// A trouble of the chargers.
+	bad(h.neighbour(1))
+	for n := range byte(3) {
+		shakes(h.neighbour(n+2), nobody)
+	}
+	h.later() // the server went on with those
+	bad(h.neighbour(1))
+	before := h.Outages()
+	if len(before) != 2 {
+		t.Fatalf("%+v", before)
+	}
+	// Strangers do not prolong it, and do not end it.
+	for n := range byte(4) {
+		bad(h.stranger(n + 1))
+		shakes(h.stranger(n+1), nobody)
+		shakes(h.stranger(n+1), roots)
+	}
+	if diff := cmp.Diff(before, h.Outages()); diff != "" {
+		t.Errorf("(-before +after strangers):\n%s", diff)
+	}
+	// A charger that goes on ends it, and while one does it does not come back, not even
+	// with three others.
+	shakes("127.0.0.1", roots)
+	for n := range byte(5) {
+		bad(h.neighbour(n + 1))
+		shakes(h.neighbour(n+1), nobody)
+	}
+	if n := h.outages.count(); n != 0 {
+		t.Errorf("%+v", h.Outages())
+	}
+}
+
+// A stranger who talks with a name does not hide that it refuses the chargers.
+func TestTalksWith(t *testing.T) {
+	h := newHouse(t, 443)
+	talker := func(addr string) *conversation {
+		a := netip.MustParseAddr(addr)
+		return &conversation{caller: a, share: h.shareOf(a), name: apiName, port: 443, pair: &carry.Pair{Counts: &carry.Counts{}}}
+	}
+	c := talker(home.String())
+	for _, tt := range []struct {
+		other string
+		down  int64
+		want  bool
+	}{{h.neighbour(1), 1000, true}, {h.neighbour(1), 7, false}, {h.stranger(1), 1000, false}, {home.String(), 1000, false}} {
+		o := talker(tt.other)
+		o.pair.Counts.Down.Store(tt.down)
+		h.Server.open = map[*conversation]struct{}{c: {}, o: {}}
+		if got := h.talksWith(c); got != tt.want {
+			t.Errorf("beside %d bytes to %s: %t", tt.down, tt.other, got)
+		}
+	}
+}
+
+// Without an inventory everybody who calls tells of a name.
+func TestWithoutAnInventoryEverybodyTells(t *testing.T) {
+	server, _ := authority(t, apiName)
+	b := newBackend(t, "127.0.0.1:0", tlsEcho(server))
+	h := newHouse(t, b.port).open()
+	h.book.Replace(charger.Inventory{})
+	conn, err := h.dial("127.0.9.9") // without a lease
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write(withoutCiphers(t, apiName)); err != nil {
+		t.Fatal(err)
+	}
+	first(conn)
+	h.says(event.EgressUnreachable)
+}
+
+// withoutCiphers is a hello that nobody can go on with: its ciphers are none.
+func withoutCiphers(t *testing.T, name string) []byte {
+	hello := helloTo(t, name)
+	at := 5 + 4 + 2 + 32
+	at += 1 + int(hello[at])
+	for i := at + 2; i < at+2+int(hello[at])<<8+int(hello[at+1]); i++ {
+		hello[i] = 0xfe
+	}
+	return hello
+}
+
+// first is what the other side says first.
+func first(conn net.Conn) []byte {
+	answer, _ := io.ReadAll(conn)
+	return answer
 }
 
 // A caller cannot make an alarm of a name that another one talks with.
@@ -232,17 +428,10 @@ func TestHelloRefusedBesideAnOpenConversation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A hello that nobody can go on with: its ciphers are none.
-	hello := helloTo(t, apiName)
-	at := 5 + 4 + 2 + 32
-	at += 1 + int(hello[at])
-	for i := at + 2; i < at+2+int(hello[at])<<8+int(hello[at+1]); i++ {
-		hello[i] = 0xfe
-	}
-	if _, err := bad.Write(hello); err != nil {
+	if _, err := bad.Write(withoutCiphers(t, apiName)); err != nil {
 		t.Fatal(err)
 	}
-	answer, _ := io.ReadAll(bad)
+	answer := first(bad)
 	if s, alert := readSign(answer); s != signAlert || alert != 40 {
 		t.Fatalf("the server said %x", answer)
 	}
@@ -257,7 +446,7 @@ func TestStrangerInTheHubsPlace(t *testing.T) {
 	for name, answer := range map[string]string{"an alert": "\x15\x03\x03\x00\x02\x02\x50", "a login page": "HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\n\r\n"} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t, 443)
-			c := &conversation{caller: home, name: policy.Hub, port: policy.HubPort, cloud: true, opened: time.Now(), pair: &carry.Pair{Counts: &carry.Counts{}}}
+			c := &conversation{caller: home, share: h.shareOf(home), name: policy.Hub, port: policy.HubPort, cloud: true, opened: time.Now(), pair: &carry.Pair{Counts: &carry.Counts{}}}
 			h.book.Opened(home, true, c.opened)
 			h.glanceOf(c, []byte{22})(carry.Far, []byte(answer)[:7])
 			if r := h.says(event.EgressHubUnreachable); r.Field("CAUSE") != causeTLS {
@@ -278,7 +467,7 @@ func TestHandshakesAreBounded(t *testing.T) {
 	t.Parallel()
 	h, now := newHandshakes(), time.Now()
 	for i := range 10_000 {
-		h.refusal(target{fmt.Sprintf("n%d.example.com", i), 443}, share{mac: charger.MAC{byte(i)}}, now.Add(time.Duration(i)))
+		h.wentOn(target{fmt.Sprintf("n%d.example.com", i), 443}, now.Add(time.Duration(i)))
 	}
 	for i := range 1000 {
 		h.doubt(target{apiName, 443}, share{mac: charger.MAC{byte(i >> 8), byte(i)}}, now.Add(time.Hour))

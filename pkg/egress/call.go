@@ -19,20 +19,28 @@ import (
 
 // call handles one caller from its first packet until it is refused or carried.
 // It reports whether its place went on to a conversation.
-func (s *Server) call(ctx context.Context, conn *net.TCPConn, caller netip.Addr, sh share) (carried bool) {
+func (s *Server) call(ctx context.Context, conn *net.TCPConn, v visit) (carried bool) {
+	caller, sh := v.caller, v.share
 	defer s.survive(conn)
 	stop := context.AfterFunc(ctx, func() { reset(conn) })
 	defer stop()
-	heard := sync.OnceFunc(func() { s.places.heard(sh) })
+	heard := sync.OnceFunc(func() {
+		if !v.heard {
+			s.places.heard(sh)
+		}
+	})
 	defer heard()
-	dst, err := s.destination(conn, caller)
+	dst, err := v.to, error(nil)
+	if !dst.IsValid() {
+		dst, err = s.destinationOf(conn, v)
+	}
 	if err != nil {
 		s.turnAway(caller, err)
 		reset(conn)
 		return false
 	}
-	_ = conn.SetReadDeadline(time.Now().Add(s.cfg.HelloTimeout))
-	h, err := hello.Read(conn, hello.DefaultLimit)
+	_ = conn.SetReadDeadline(v.came.Add(s.cfg.HelloTimeout))
+	h, err := hello.Read(&replay{conn, v.first, v.err}, hello.DefaultLimit)
 	heard()
 	if err != nil {
 		s.helloFailed(ctx, caller, dst, err)
@@ -84,7 +92,7 @@ func (s *Server) turnAway(caller netip.Addr, err error) {
 	case errors.Is(err, errDirect):
 		s.counts.result(resultDirect)
 		s.book.Refused(caller, "the proxy's own port", time.Now())
-		s.cameToNothing(caller, Refused, "", 0, "it called the proxy's own port")
+		s.cameToNothing(caller, Refused, causeDirect, "", 0, "it called the proxy's own port")
 		s.log.Say(event.EgressDirectRefused, event.IP(caller))
 	case errors.Is(err, errOutsider):
 		s.counts.result(resultOutsider)
@@ -100,7 +108,7 @@ func (s *Server) helloFailed(ctx context.Context, caller netip.Addr, dst netip.A
 		return
 	}
 	s.counts.result(resultHelloFailed)
-	s.cameToNothing(caller, Refused, "", dst.Port(), helloInWords(err, s.cfg.HelloTimeout))
+	s.cameToNothing(caller, Refused, causeHello, "", dst.Port(), helloInWords(err, s.cfg.HelloTimeout))
 	s.log.Say(event.EgressHelloFailed, event.IP(caller), event.F("DST", dst), event.F("ERROR", helloInWords(err, s.cfg.HelloTimeout)))
 }
 
@@ -127,7 +135,7 @@ func (s *Server) refused(caller netip.Addr, dst netip.AddrPort, h hello.Hello, d
 	now := time.Now()
 	kind, words, fields := d.refusal(dst, h)
 	s.book.Refused(caller, words, now)
-	s.cameToNothing(caller, Refused, d.name, dst.Port(), whyNot(d, h))
+	s.cameToNothing(caller, Refused, causeOf(d.result), d.name, dst.Port(), whyNot(d, h))
 	switch n := s.refusals.note(s.shareOf(caller), now); {
 	case n <= maxRefusals:
 		s.log.Say(kind, append([]event.Field{event.IP(caller)}, fields...)...)

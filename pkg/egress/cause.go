@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -24,29 +25,43 @@ const (
 
 var causes = []string{causeDNS, causeAddress, causeTCP, causeTLS}
 
-// How no address took the connection.
+// How no address took the connection, or why none was found.
 const (
-	wayRefused = "refused" // a machine is there, and nothing listens on the port; or a firewall says so
-	waySilent  = "silent"  // nothing came back
-	wayNone    = "no way"  // this box, or a router, knows no way there
-	wayBox     = "box"     // this box has no descriptor, port or memory for it
+	wayRefused = "refused"    // a machine is there, and nothing listens on the port; or a firewall says so
+	waySilent  = "silent"     // nothing came back
+	wayNone    = "no way"     // this box, or a router, knows no way there
+	wayBox     = "box"        // this box has no descriptor, port or memory for it
+	wayUnknown = "unknown"    // of causeDNS: the name does not exist
+	wayOut     = "no way out" // this box has no default route, or no link: nobody could be asked or called
 )
 
-// inWords is what the charger's page says of a cause and the way it failed.
-func inWords(cause, way string) string {
-	switch cause {
-	case causeDNS:
+// A fault is why a name could not be reached: the cause, the way it failed, what each
+// address or server said, and of causeAddress the private addresses that the rule could
+// name.
+type fault struct {
+	cause, way, detail string
+	private            []netip.Addr
+}
+
+// inWords is what the charger's page and status say of it.
+func (f fault) inWords() string {
+	switch {
+	case f.way == wayOut:
+		return "this box has no way out"
+	case f.cause == causeDNS && f.way == wayUnknown:
+		return "no DNS server knows the name"
+	case f.cause == causeDNS:
 		return "its address cannot be found"
-	case causeAddress:
-		return "it has no address that may be dialled"
-	case causeTLS:
+	case f.cause == causeAddress:
+		return f.detail
+	case f.cause == causeTLS:
 		return "its server refuses the conversation"
 	}
-	switch way {
+	switch f.way {
 	case waySilent:
 		return "no server answers"
 	case wayNone:
-		return "there is no way to its server: is the uplink connected?"
+		return "there is no way to its server"
 	case wayBox:
 		return "this box is out of descriptors, ports or memory"
 	}
@@ -55,9 +70,10 @@ func inWords(cause, way string) string {
 
 // A dialError says why an allowed name could not be reached.
 type dialError struct {
-	cause string
-	way   string // of causeTCP
-	err   error
+	cause   string
+	way     string // of causeTCP and causeDNS
+	err     error
+	private []netip.Addr // of causeAddress: those that the rule could name
 }
 
 func (e *dialError) Error() string {
@@ -65,6 +81,39 @@ func (e *dialError) Error() string {
 }
 
 func (e *dialError) Unwrap() error { return e.err }
+
+// faultOf is what an error of the dialler says.
+func faultOf(err error) fault {
+	f := fault{cause: causeTCP, way: waySilent, detail: err.Error()}
+	var de *dialError
+	if errors.As(err, &de) {
+		f.cause, f.way, f.private = de.cause, de.way, de.private
+	}
+	return f
+}
+
+// newDNSError is the error of a name whose addresses were not found.
+func newDNSError(err error) *dialError {
+	e := &dialError{cause: causeDNS, err: err}
+	var de *net.DNSError
+	if errors.As(err, &de) {
+		e.err = errors.New(de.Err) // the name stands before it already
+		if de.IsNotFound {
+			e.way = wayUnknown
+		}
+	}
+	return e
+}
+
+// newAddressError is the error of a name of whose addresses none may be dialled, for
+// these reasons. private are those that the rule could name.
+func newAddressError(why []error, private []netip.Addr) *dialError {
+	const most = 3
+	if more := len(why) - most; more > 0 {
+		why = append(why[:most:most], fmt.Errorf("and %d more", more))
+	}
+	return &dialError{cause: causeAddress, err: errors.Join(why...), private: private}
+}
 
 // A tryError is why one address did not take a connection.
 type tryError struct {

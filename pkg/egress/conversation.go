@@ -74,8 +74,8 @@ func (s *Server) conversation(caller netip.Addr, sh share, remote netip.AddrPort
 // came to nothing; then the connections are still the caller's to close.
 func (s *Server) converse(c *conversation, charger, server *net.TCPConn, first []byte) bool {
 	_ = charger.SetDeadline(time.Time{})
-	tune(charger)
-	tune(server)
+	tuneConn(charger)
+	tuneConn(server)
 	_ = server.SetWriteDeadline(time.Now().Add(s.cfg.DialTimeout))
 	if _, err := server.Write(first); err != nil {
 		s.failed(c, len(first), "the server took no bytes: "+err.Error())
@@ -86,12 +86,7 @@ func (s *Server) converse(c *conversation, charger, server *net.TCPConn, first [
 		s.failed(c, len(first), err.Error())
 		return false
 	}
-	pair.Counts = &carry.Counts{}
-	pair.Counts.Up.Store(int64(len(first)))
-	c.kept = s.keeper.keep(pair, c.record())
-	pair.Glance = s.glanceOf(c, first)
-	s.attach(c, pair)
-	s.begin(c)
+	s.pairUp(c, pair, first)
 	if err := s.carrier.Add(pair); err != nil {
 		for _, fd := range pair.Sockets {
 			unix.Close(fd)
@@ -101,9 +96,22 @@ func (s *Server) converse(c *conversation, charger, server *net.TCPConn, first [
 		s.finish(c, err.Error())
 		return true
 	}
+	s.keeper.offer(c.kept)
 	charger.Close() // the carrier has descriptors of its own
 	server.Close()
 	return true
+}
+
+// pairUp begins a conversation with two connections, the second of which has been
+// told what the first one said.
+func (s *Server) pairUp(c *conversation, pair *carry.Pair, first []byte) {
+	pair.Counts = &carry.Counts{}
+	pair.Counts.Up.Store(int64(len(first)))
+	carrier := s.carrier
+	c.kept = s.keeper.keep(pair, c.record(), func() ([]int, error) { return carrier.Copies(pair) })
+	pair.Glance = s.glanceOf(c, first)
+	s.attach(c, pair)
+	s.begin(c)
 }
 
 // attach makes pair the connections of c.
@@ -300,7 +308,8 @@ func (s *Server) leave(now time.Time) {
 	s.mu.Unlock()
 	for _, c := range left {
 		s.report(c, now)
-		c.close()
+		up, down := c.close()
+		s.keeper.saved(c.kept, up, down) // the accounts are written when everybody has stopped
 		s.places.give(c.share)
 	}
 	if len(left) > 0 {
@@ -313,12 +322,22 @@ func (s *Server) leave(now time.Time) {
 const patience = 60*time.Second + 4*15*time.Second
 
 // tune prepares a connection for a long, quiet life on a radio link.
-func tune(conn *net.TCPConn) {
-	_ = conn.SetNoDelay(true)
-	_ = conn.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 60 * time.Second, Interval: 15 * time.Second, Count: 4})
+func tune(fd int) {
+	for _, o := range [...]struct{ level, name, value int }{
+		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 60},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 4},
+		{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(patience.Milliseconds())},
+	} {
+		_ = unix.SetsockoptInt(fd, o.level, o.name, o.value)
+	}
+}
+
+// tuneConn is tune for a connection of the runtime's poller.
+func tuneConn(conn *net.TCPConn) {
 	if raw, err := conn.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) {
-			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(patience.Milliseconds()))
-		})
+		_ = raw.Control(func(fd uintptr) { tune(int(fd)) })
 	}
 }

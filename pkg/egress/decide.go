@@ -119,19 +119,27 @@ func (d decision) refusal(dst netip.AddrPort, h hello.Hello) (kind *event.Kind, 
 			[]event.Field{event.F("NAME", d.name), port, to}
 	case resultWrongPort:
 		return event.EgressPortRefused, fmt.Sprintf("name %s on port %d", shown(d.name), dst.Port()),
-			[]event.Field{event.F("NAME", d.name), port, to, event.F("ALLOWED", portsInWords(d.rule.Ports))}
+			[]event.Field{event.F("NAME", d.name), port, to, event.F("ALLOWED", portsInWords(d.rule.Ports)), event.F("DO", portAdvice(d.name, dst.Port()))}
 	case resultNotTLS:
-		fields = []event.Field{to, event.F("PROTOCOL", protocolInWords(h))}
+		whom := dst.String()
+		fields = []event.Field{to, port, event.F("PROTOCOL", protocolInWords(h)), event.F("DO", plainAdvice(d.name, dst.Port(), h))}
 		if d.name != "" {
+			whom = fmt.Sprintf("%s on port %d", shown(d.name), dst.Port())
 			fields = append(fields, event.F("NAME", d.name))
 		}
-		return event.EgressPlainRefused, fmt.Sprintf("%s without TLS", dst), fields
+		return event.EgressPlainRefused, whom + " without TLS", append(fields, event.F("WHOM", whom))
 	}
-	candidates := "no"
-	if d.candidates > 0 {
-		candidates = fmt.Sprint(d.candidates)
+	return event.EgressNamelessRefused, fmt.Sprintf("%s without a name", dst),
+		[]event.Field{to, event.F("CANDIDATES", d.candidates), event.F("WHY", d.namelessInWords())}
+}
+
+// namelessInWords is why the address did not tell whom a caller wants who named
+// nobody.
+func (d decision) namelessInWords() string {
+	if d.candidates > 1 {
+		return fmt.Sprintf("%d allowed names have this address", d.candidates)
 	}
-	return event.EgressNamelessRefused, fmt.Sprintf("%s without a name", dst), []event.Field{to, event.F("CANDIDATES", candidates)}
+	return "no allowed name has this address"
 }
 
 // shown makes a name that a stranger made up fit to be shown.

@@ -25,8 +25,9 @@ type dialler struct {
 	total, attempt time.Duration
 	// mayDial and connect are fields so that tests can reach loopback servers and
 	// make black holes. connect gives up at by.
-	mayDial func(netip.Addr) error
-	connect func(ctx context.Context, to netip.AddrPort, by time.Time) (*net.TCPConn, error)
+	mayDial, outside func(netip.Addr) error
+	connect          func(ctx context.Context, to netip.AddrPort, by time.Time) (*net.TCPConn, error)
+	start            func(to netip.AddrPort) (fd int, err error)
 
 	mu   sync.Mutex
 	ways map[target]*way
@@ -42,9 +43,10 @@ func newDialler(cfg Config, names Names) *dialler {
 			}
 			return elsewhere(a)
 		},
-		connect: connect,
-		ways:    map[target]*way{},
-		kept:    map[string]netip.Addr{},
+		outside: func(a netip.Addr) error { return outside(cfg, a) },
+		connect: connect, start: start,
+		ways: map[target]*way{},
+		kept: map[string]netip.Addr{},
 	}
 }
 
@@ -123,9 +125,20 @@ func (e *errand) lookup() ([]netip.Addr, error) {
 		err = fmt.Errorf("%s has no IPv4 address", e.target.name)
 	}
 	if err != nil {
-		return nil, &dialError{cause: causeDNS, err: err}
+		return nil, e.unfound(err)
 	}
 	return e.permitted(addrs)
+}
+
+// unfound is the error of a name whose addresses were not found, or are false.
+func (e *errand) unfound(err error) error {
+	var bad interface{ Unusable() []netip.Addr } // see the resolver's LookupNetIP
+	if errors.As(err, &bad) {
+		if _, why := e.permitted(bad.Unusable()); why != nil {
+			return why
+		}
+	}
+	return newDNSError(err)
 }
 
 // permitted returns those of the addresses that may be dialled, or why there is
@@ -133,27 +146,35 @@ func (e *errand) lookup() ([]netip.Addr, error) {
 func (e *errand) permitted(addrs []netip.Addr) ([]netip.Addr, error) {
 	allowed := make([]netip.Addr, 0, len(addrs))
 	var refused []error
+	var nameable []netip.Addr
 	for _, a := range addrs {
 		a = a.Unmap()
-		if err := e.allowed(a); err != nil {
-			refused = append(refused, err)
+		err := e.allowed(a)
+		if err == nil {
+			allowed = append(allowed, a)
 			continue
 		}
-		allowed = append(allowed, a)
+		refused = append(refused, err)
+		if errors.Is(err, errPrivate) {
+			nameable = append(nameable, a)
+		}
 	}
 	if len(allowed) == 0 {
-		return nil, &dialError{cause: causeAddress, err: errors.Join(refused...)}
+		return nil, newAddressError(refused, nameable)
 	}
 	return allowed, nil
 }
 
 // allowed reports why an address must not be dialled for this rule, or nil.
-func (e *errand) allowed(a netip.Addr) error {
-	if err := e.mayDial(a); err != nil {
+func (e *errand) allowed(a netip.Addr) error { return e.permits(a, e.mayDial) }
+
+// permits is allowed with another judge of where anybody may dial.
+func (e *errand) permits(a netip.Addr, mayDial func(netip.Addr) error) error {
+	if err := mayDial(a); err != nil {
 		return err
 	}
 	if isPrivate(a) && !contains(e.private, a) {
-		return fmt.Errorf("%s is a private address that the rule does not name", a)
+		return fmt.Errorf("%s %w", a, errPrivate)
 	}
 	return nil
 }

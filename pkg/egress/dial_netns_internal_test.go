@@ -97,7 +97,7 @@ ip route add prohibit 198.51.100.66/32
 		{"203.0.113.3", nil, "address: 203.0.113.3 is this box"}, // the second of a subnet has another one's source
 		{"203.0.113.255", nil, "address: 203.0.113.255 is not the address of a single host"},
 		{"192.0.2.70", nil, "address: 192.0.2.70 is this box"},
-		{"192.168.1.1", nil, "address: 192.168.1.1 is a private address that the rule does not name"},
+		{"192.168.1.1", nil, "address: 192.168.1.1 is private and the rule does not name it"},
 		{"192.168.1.1", []netip.Prefix{office}, "connected to 192.168.1.1:443"},
 		{"192.168.1.50", nil, "address: 192.168.1.50 is this box"},
 		{"192.168.1.50", []netip.Prefix{office}, "address: 192.168.1.50 is this box"},
@@ -126,7 +126,21 @@ ip route add prohibit 198.51.100.66/32
 		t.Errorf("a closed port: %v", err)
 	}
 	// The cable is pulled.
+	if hasWayOut() {
+		t.Error("a way out without a default route")
+	}
+	sh(t, gw, "ip route add default via 203.0.113.1")
+	if !hasWayOut() {
+		t.Error("no way out with a default route")
+	}
+	sh(t, building.tid, "ip link set lan0 down")
+	eventually(t, "the link to be gone", func() bool { return !hasWayOut() })
+	sh(t, building.tid, "ip link set lan0 up")
+	eventually(t, "the link to be back", hasWayOut)
 	sh(t, gw, "ip link set eth0 down")
+	if hasWayOut() {
+		t.Error("a way out without an interface")
+	}
 	if got := dial("203.0.113.1"); got != "tcp: there is no way to 203.0.113.1 (network is unreachable)" {
 		t.Errorf("without an uplink: %q", got)
 	}

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"flag"
 	"io"
 	"math/big"
 	"net"
@@ -59,6 +60,19 @@ func (n *names) LookupNetIP(_ context.Context, network, host string) ([]netip.Ad
 	return n.addrs[host], nil
 }
 
+// Known knows what LookupNetIP does, unless every call is to go the long way.
+func (n *names) Known(host string) []netip.Addr {
+	if *long || n.err.Load() != nil {
+		return nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.addrs[host]
+}
+
+// long has no call go straight, so that what is tested of those is tested of both.
+var long = flag.Bool("long", false, "have every call go the long way")
+
 // NamesAt returns what was remembered, for whomever.
 func (n *names) NamesAt(_, a netip.Addr) []string {
 	n.mu.Lock()
@@ -90,6 +104,7 @@ type house struct {
 	addr  string                         // where the room listens
 	stop  func() error                   // ends Serve and returns its error
 	ended func() error                   // waits for the end of Serve and returns its error
+	after time.Duration                  // how old a conversation is given that is not made to last
 }
 
 type change func(*Config, *[]policy.Rule)
@@ -124,8 +139,10 @@ func newHouse(t testing.TB, port uint16, changes ...change) *house {
 		return event.Subject{Charger: "P1-07"}
 	}})
 	h.Server = New(cfg, list, h.names, h.book, nil, h.log)
-	h.original = func(*net.TCPConn) (netip.AddrPort, error) { return *h.to.Load(), nil }
+	h.original = func(int) (netip.AddrPort, error) { return *h.to.Load(), nil }
+	h.wayOut = func() bool { return true }
 	h.dialler.mayDial = func(netip.Addr) error { return nil }
+	h.dialler.outside = h.dialler.mayDial
 	return h
 }
 
@@ -136,6 +153,9 @@ func (h *house) open() *house {
 		h.t.Fatal(err)
 	}
 	h.addr = h.Addrs()[0].String()
+	if h.keeper != nil {
+		h.keeper.after = h.after
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- h.Serve(ctx) }()
@@ -347,4 +367,15 @@ func helloTo(t testing.TB, name string) []byte {
 		t.Fatalf("no hello for %q", name)
 	}
 	return b
+}
+
+// cameIn is the address that a connection came in on.
+func cameIn(t testing.TB, fd int) netip.AddrPort {
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Error(err)
+		return netip.AddrPort{}
+	}
+	in := sa.(*unix.SockaddrInet4)
+	return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), uint16(in.Port))
 }

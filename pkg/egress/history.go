@@ -22,7 +22,7 @@ type Conversation struct {
 	Moved  time.Time // when a byte last moved
 	Up     int64     // bytes from the charger
 	Down   int64     // bytes to it
-	Taken  int       // how many processes have taken it over
+	Taken  int       // how many processes have taken it over, after a restart or a crash
 }
 
 // What became of a call, as Past.Outcome says it.
@@ -37,9 +37,11 @@ const (
 // some seventy (F-7).
 type Past struct {
 	Outcome  string
-	Name     string // asked for; empty: none
-	Port     uint16 // 0: not known
-	Reason   string // in words
+	Name     string         // asked for; empty: none
+	Port     uint16         // 0: not known
+	Cause    string         // why it came to nothing, in one word: of refusals or causes
+	Reason   string         // in words
+	Remote   netip.AddrPort // the server of the last one; the zero one: none
 	Count    int
 	First    time.Time // when the first of them ended, and
 	At       time.Time // the last
@@ -68,6 +70,7 @@ type histories struct {
 }
 
 func (h *histories) note(sh share, p Past) {
+	sh = sh.whole()
 	p.Count, p.First = 1, p.At
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -76,6 +79,7 @@ func (h *histories) note(sh share, p Past) {
 		last := &past[n-1]
 		last.Count++
 		last.At, last.Lasted, last.Up, last.Down = p.At, last.Lasted+p.Lasted, last.Up+p.Up, last.Down+p.Down
+		last.Remote = p.Remote
 		return
 	}
 	if past == nil && len(h.of) >= maxHistories {
@@ -154,14 +158,38 @@ func (s *Server) describe(c *conversation) Conversation {
 
 // remember notes that a conversation is over.
 func (s *Server) remember(c *conversation, reason string, up, down int64, now time.Time) {
-	s.past.note(c.share, Past{Outcome: Ended, Name: c.name, Port: c.port, Reason: reason,
+	s.past.note(c.share, Past{Outcome: Ended, Name: c.name, Port: c.port, Reason: reason, Remote: c.remote,
 		At: now, Lasted: now.Sub(c.opened), Up: up, Down: down})
 }
 
 // cameToNothing notes a call that was refused or found nobody, for a reason in
 // words. What strangers made up is in name alone.
-func (s *Server) cameToNothing(caller netip.Addr, outcome, name string, port uint16, reason string) {
-	s.past.note(s.shareOf(caller), Past{Outcome: outcome, Name: shown(name), Port: port, Reason: reason, At: time.Now()})
+func (s *Server) cameToNothing(caller netip.Addr, outcome, cause, name string, port uint16, reason string) {
+	s.past.note(s.shareOf(caller), Past{Outcome: outcome, Cause: cause, Name: shown(name), Port: port, Reason: reason, At: time.Now()})
+}
+
+// Why a call was refused, in one word.
+const (
+	causeName     = "name"     // it is not on the list
+	causePort     = "port"     // it is, and not on this port
+	causePlain    = "plain"    // only TLS is allowed
+	causeNameless = "nameless" // nothing told a name
+	causeHello    = "hello"    // it did not say what it wants
+	causeDirect   = "direct"   // it called the proxy's own port
+	causeLimit    = "limit"    // there were too many already
+)
+
+// causeOf is the cause of a decision that refuses.
+func causeOf(r result) string {
+	switch r {
+	case resultUnknownName:
+		return causeName
+	case resultWrongPort:
+		return causePort
+	case resultNotTLS:
+		return causePlain
+	}
+	return causeNameless
 }
 
 // whyNot says in words why a decision refuses.
@@ -174,5 +202,5 @@ func whyNot(d decision, h hello.Hello) string {
 	case resultNotTLS:
 		return "it speaks " + protocolInWords(h) + " where only TLS is allowed"
 	}
-	return "it named no server, and the address does not tell one"
+	return "it named no server, and " + d.namelessInWords()
 }

@@ -10,11 +10,13 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"chargegate/pkg/carry"
 	"chargegate/pkg/charger"
 	"chargegate/pkg/event"
 	"chargegate/pkg/policy"
@@ -190,11 +192,6 @@ func (h *house) crash() {
 	}
 	if err := h.ended(); err == nil {
 		h.t.Fatal("the room did not notice")
-	}
-	h.Server.keeper.mu.Lock()
-	defer h.Server.keeper.mu.Unlock()
-	for _, e := range h.Server.keeper.todo {
-		closeAll(e.fds)
 	}
 	carrier.Close()
 }
@@ -388,10 +385,14 @@ func TestResumedLadder(t *testing.T) {
 	book := charger.NewBook(charger.Inventory{p107: {MAC: p107, Name: "P1-07", Network: "P1"}}, nil)
 	now := time.Now()
 	book.Leased(p107, "P1", home, false, now)
-	book.Resumed(home, true, now.Add(-time.Minute), now)
-	if st := book.All(now)[0]; st.Stage != charger.OK || st.Sessions != 1 || !st.LastSeen.Equal(now.Add(-time.Minute)) {
+	book.Resumed(home, true, now.Add(-2*time.Hour), now.Add(-time.Minute), now)
+	book.Resumed(home, true, now.Add(-3*time.Hour), now.Add(-2*time.Minute), now)
+	book.Resumed(home, false, now.Add(-4*time.Hour), now.Add(-time.Minute), now)
+	if st := book.All(now)[0]; st.Stage != charger.OK || st.Sessions != 2 || !st.LastSeen.Equal(now.Add(-time.Minute)) ||
+		!st.Since.Equal(now.Add(-3*time.Hour)) || st.Resumed != 3 || st.Connects != 0 {
 		t.Errorf("%+v", st)
 	}
+	book.Closed(home, true, now.Add(-2*time.Hour), now)
 	book.Closed(home, true, now.Add(-time.Hour), now)
 	if st := book.All(now)[0]; st.Stage == charger.OK {
 		t.Errorf("%+v", st)
@@ -413,6 +414,7 @@ func TestUnfitIsEnded(t *testing.T) {
 		reason error
 		left   int // conversations that go on
 		change change
+		forbid bool // the next process may not dial the servers
 	}{
 		"a descriptor is missing": {spoil: func(v *vault) {
 			unix.Close(v.held["conv-0"][2])
@@ -482,6 +484,17 @@ func TestUnfitIsEnded(t *testing.T) {
 		"the network is gone": {spoil: func(*vault) {}, reason: errNotAllowed, change: func(c *Config, _ *[]policy.Rule) {
 			c.Networks = nil
 		}},
+		"the address must not be dialled any more": {spoil: func(*vault) {}, reason: errNotAllowed, forbid: true},
+		"the address is a private one, and the rule does not name it any more": {reason: errNotAllowed, spoil: func(v *vault) {
+			l := ledgerOf(v)
+			for slot := range 2 {
+				r, err := l.read(slot, sinceBoot())
+				r.remote = netip.AddrPortFrom(netip.MustParseAddr("10.1.2.3"), r.remote.Port())
+				if err := errors.Join(err, l.fill(slot, r)); err != nil {
+					v.t.Error(err)
+				}
+			}
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBackend(t, "127.0.0.1:0", echo)
@@ -495,7 +508,11 @@ func TestUnfitIsEnded(t *testing.T) {
 			if c.change != nil {
 				changes = append(changes, c.change)
 			}
-			next := keeping(t, v, b.port, changes...).open()
+			next := keeping(t, v, b.port, changes...)
+			if c.forbid {
+				next.dialler.mayDial = func(a netip.Addr) error { return outside(next.cfg, a) }
+			}
+			next.open()
 			if r := next.says(event.HandoverConversationsLost); r.Field("REASON") != c.reason.Error() || r.Field("COUNT") != string('0'+rune(2-c.left)) {
 				t.Errorf("said: %s; want %d and: %s", r.Message, 2-c.left, c.reason)
 			}
@@ -521,7 +538,7 @@ func TestUnfitIsEnded(t *testing.T) {
 			if n := next.places.open(); n != c.left {
 				t.Errorf("%d places are taken, want %d", n, c.left)
 			}
-			if c.change != nil {
+			if c.change != nil || c.forbid {
 				return
 			}
 			fresh := next.stream() // and what comes after is kept as ever
@@ -557,8 +574,11 @@ func TestEndedIsNotReset(t *testing.T) {
 	eventually(t, "its end", func() bool { return h.places.open() == 0 })
 	h.crash()
 	v.fail(nil)
-	keeping(t, v, b.port, fixed).open()
+	next := keeping(t, v, b.port, fixed).open()
 	eventually(t, "the manager to forget it", func() bool { return v.conversations() == 0 })
+	if taken, lost := next.said(event.HandoverConversations), next.said(event.HandoverConversationsLost); taken > 0 || lost > 0 {
+		t.Errorf("said %d times that one goes on, and %d times that one is lost; it had ended", taken, lost)
+	}
 	if all, err := io.ReadAll(conn); err != nil || len(all) != size {
 		t.Errorf("%d of %d bytes arrived: %v", len(all), size, err)
 	}
@@ -596,9 +616,7 @@ func TestManagerIsSlow(t *testing.T) {
 	third.hear(t)
 	close(release)
 	eventually(t, "the manager to hold the third alone", func() bool { return slices.Contains(v.names(), "conv-2") && v.conversations() == 1 })
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if told := slices.DeleteFunc(v.told, func(s string) bool { return !strings.Contains(s, keptPrefix) }); !slices.Equal(told, []string{"+conv-0", "-conv-0", "+conv-2"}) {
+	if told := v.conversationsTold(); !slices.Equal(told, []string{"+conv-0", "-conv-0", "+conv-2"}) {
 		t.Errorf("the manager was told %q", told)
 	}
 }
@@ -730,5 +748,131 @@ func TestNamesFitTheEnvironment(t *testing.T) {
 	}
 	if sum >= 128<<10 {
 		t.Errorf("the names of all have %d bytes", sum)
+	}
+}
+
+// copies returns descriptors of our own, or none.
+func copies(fds ...int) ([]int, error) {
+	var all []int
+	for _, fd := range fds {
+		c, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			closeAll(all)
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+// What is made to last is given at once, anything else when it has a certain age;
+// what ends before that is neither copied nor given. At the end age does not count.
+func TestTheYoungAreNotGiven(t *testing.T) {
+	b := newBackend(t, "127.0.0.1:0", echo)
+	v, fixed := newVault(t), fixedAddress(t)
+	rules := func(_ *Config, rules *[]policy.Rule) {
+		*rules = append(*rules, policy.Rule{Name: ocppName, Ports: []uint16{b.port}, Reason: "test", Plain: true})
+	}
+	h := keeping(t, v, b.port, fixed, rules)
+	h.after = time.Hour
+	h.open()
+	young := h.stream()
+	eventually(t, "a conversation of which there are no copies", func() bool { return copiesOf(t, h.onlyPair().Sockets[carry.Near]) == 1 })
+	lasting := &stream{conn: h.call()}
+	lasting.say(t, helloTo(t, ocppName))
+	lasting.hear(t)
+	eventually(t, "the lasting one to be kept", func() bool { return v.conversations() == 1 })
+	young.conn.Close()
+	eventually(t, "its end", func() bool { return h.places.open() == 1 })
+	another := h.stream()
+	time.Sleep(20 * time.Millisecond)
+	if told := v.conversationsTold(); !slices.Equal(told, []string{"+conv-1"}) {
+		t.Errorf("the manager was told %q, want of the lasting one only", told)
+	}
+	if err := h.stop(); err != nil {
+		t.Fatal(err)
+	}
+	keeping(t, v, b.port, fixed, rules).open()
+	for _, s := range []*stream{lasting, another} {
+		s.say(t, noise(100))
+		s.hear(t)
+	}
+}
+
+// onlyPair is the pair of the conversation that is open.
+func (h *house) onlyPair() (p *carry.Pair) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for c := range h.Server.open {
+		p = c.pair
+	}
+	return p
+}
+
+// copiesOf counts the descriptors of this process for what fd is one for.
+func copiesOf(t *testing.T, fd int) (n int) {
+	t.Helper()
+	const own = "/proc/self/fd/"
+	what, err := os.Readlink(own + strconv.Itoa(fd))
+	all, err2 := os.ReadDir(own)
+	if err := errors.Join(err, err2); err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range all {
+		if link, err := os.Readlink(own + entry.Name()); err == nil && link == what {
+			n++
+		}
+	}
+	return n
+}
+
+func (v *vault) conversationsTold() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(v.told), func(s string) bool { return !strings.Contains(s, keptPrefix) })
+}
+
+func TestComingOfAge(t *testing.T) {
+	b := newBackend(t, "127.0.0.1:0", echo)
+	v := newVault(t)
+	h := keeping(t, v, b.port)
+	h.after = 200 * time.Millisecond
+	h.open()
+	began := time.Now()
+	h.stream()
+	eventually(t, "it to be kept", func() bool { return v.conversations() == 1 })
+	if took := time.Since(began); took < h.after {
+		t.Errorf("it was given after %v, want %v at least", took, h.after)
+	}
+}
+
+// The order in which the manager is told.
+func TestWhoIsToldNext(t *testing.T) {
+	now := time.Now()
+	gone, lasting := &kept{name: "gone", given: true, over: true}, &kept{name: "lasting", lasting: true, due: now.Add(time.Hour)}
+	old, young, younger := &kept{name: "old", due: now}, &kept{name: "young", due: now.Add(2)}, &kept{name: "younger", due: now.Add(3)}
+	for name, c := range map[string]struct {
+		todo  []*kept
+		hurry bool
+		want  *kept
+		rest  time.Duration
+	}{
+		"nobody":                              {},
+		"what is gone makes room":             {todo: []*kept{old, lasting, gone}, want: gone},
+		"what lasts before what is old":       {todo: []*kept{old, young, lasting}, want: lasting},
+		"the old":                             {todo: []*kept{younger, old, young}, want: old},
+		"nobody but the young":                {todo: []*kept{younger, young}, rest: 2},
+		"at the end the young, too":           {todo: []*kept{younger, young}, hurry: true, want: younger},
+		"at the end what lasts is first, too": {todo: []*kept{younger, lasting}, hurry: true, want: lasting},
+	} {
+		k := &keeper{todo: c.todo, hurry: c.hurry}
+		next, rest := k.nextLocked(now)
+		var got *kept
+		if next >= 0 {
+			got = c.todo[next]
+		}
+		if got != c.want || rest != c.rest {
+			t.Errorf("%s: %+v after %v, want %+v after %v", name, got, rest, c.want, c.rest)
+		}
 	}
 }

@@ -37,7 +37,7 @@ type ledger struct {
 // The version changes with anything below, carry.Counts included.
 const (
 	ledgerMagic   = 0x6c67_6774_6163_6863 // "chcatggl"
-	ledgerVersion = 1
+	ledgerVersion = 2
 )
 
 const (
@@ -67,10 +67,17 @@ const (
 	slotMoved  = 384 // when bytes were last seen to move
 	slotTaken  = 392 // how often it was taken over
 	slotCounts = 400
+	slotSaved  = 448
 )
 
-// What the layout relies on: no count straddles the end of its slot.
-const _ = uint(slotSize - slotCounts - unsafe.Sizeof(carry.Counts{}))
+// What the layout relies on: no count straddles the end of its place.
+const (
+	_ = uint(slotSaved - slotCounts - unsafe.Sizeof(carry.Counts{}))
+	_ = uint(slotSize - slotSaved - unsafe.Sizeof(savedCounts{}))
+)
+
+// savedCounts are what the accounts on disk hold of a conversation.
+type savedCounts struct{ up, down, sessions atomic.Int64 }
 
 // The states of a slot.
 const (
@@ -183,6 +190,9 @@ func (l *ledger) taken(i int) *atomic.Uint32 { return (*atomic.Uint32)(l.at(i, s
 // counts are the bytes that went each way, as the carrier counts them.
 func (l *ledger) counts(i int) *carry.Counts { return (*carry.Counts)(l.at(i, slotCounts)) }
 
+// saved is what of them the accounts on disk hold.
+func (l *ledger) saved(i int) *savedCounts { return (*savedCounts)(l.at(i, slotSaved)) }
+
 // at points into a slot. The mapping is aligned to pages, slots to 512 bytes.
 func (l *ledger) at(i, offset int) unsafe.Pointer { return unsafe.Pointer(&l.slot(i)[offset]) }
 
@@ -202,7 +212,7 @@ func (l *ledger) fill(i int, r record) error {
 		return err
 	}
 	binary.NativeEndian.PutUint32(s[slotSum:], crc32.ChecksumIEEE(s[slotBegin:slotFixed]))
-	l.moved(i).Store(int64(r.opened))
+	l.moved(i).CompareAndSwap(0, int64(r.opened)) // bytes may have moved since
 	l.state(i).Store(slotUsed)
 	return nil
 }

@@ -21,7 +21,7 @@ import (
 var someRecord = record{
 	near: 1, far: 2, up: 3, down: 4, opened: time.Minute,
 	caller: netip.MustParseAddr("10.83.0.17"), remote: netip.MustParseAddrPort("198.51.100.10:8883"), port: 8883,
-	share: share{p107, netip.MustParsePrefix("10.83.0.0/24")}, name: policy.Hub, by: bySNI, plain: true,
+	share: share{mac: p107, network: netip.MustParsePrefix("10.83.0.0/24")}, name: policy.Hub, by: bySNI, plain: true,
 }
 
 // What one process writes the next one reads, through the file alone.

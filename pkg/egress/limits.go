@@ -12,43 +12,45 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A share is who counts as one caller: the device that holds the lease, whatever
-// addresses it writes on its packets, or all callers of one network together
-// that hold none. A device can take any free address of its subnet, but only
-// one lease; who copies its MAC on another network does not take its places. The
-// zero value is everybody from elsewhere.
+// A share is who counts as one caller: the device that holds the lease of the
+// address, or all callers of one network together that hold none. A device can
+// take any free address of its subnet, but only one lease; who copies its MAC on
+// another network does not take its places. The zero value is everybody from
+// elsewhere.
 type share struct {
 	mac     charger.MAC
 	network netip.Prefix
+	addr    netip.Addr // of a caller without a lease: its part of the share of all
 }
+
+// whole is the share of all, where sh is a part of one.
+func (sh share) whole() share { return share{mac: sh.mac, network: sh.network} }
 
 // leased reports whether it is the share of one device.
 func (sh share) leased() bool { return sh.mac != charger.MAC{} }
 
-// shareOf returns the share that a caller counts to now. Who calls from an address
-// without a lease and is known to the kernel as a device that holds one in this
-// network counts to that device's.
+// shareOf returns the share that a caller counts to now. Nothing but a lease tells
+// whose a call is: all else that is to be known of it the caller can make up.
 func (s *Server) shareOf(caller netip.Addr) share {
-	mac, holder := s.book.At(caller)
 	network := s.networkOf(caller)
+	mac, holder := s.book.At(caller)
 	if holder || !network.IsValid() {
-		return share{mac, network}
+		return share{mac: mac, network: network}
 	}
-	if hw, ok := s.nearby.device(caller, time.Now()); ok {
-		if _, own := s.book.Where(hw); own.IsValid() && network.Contains(own) {
-			mac = hw
-		}
-	}
-	return share{mac, network}
+	return share{network: network, addr: caller}
 }
 
-// named reports whether a share is a charger's of the inventory.
+// named reports whether the share of a caller is a charger's of the inventory;
+// without an inventory, a device's that holds a lease.
 func (s *Server) named(sh share, caller netip.Addr) bool {
-	if s.book.Named(caller) {
-		return true
+	if !sh.leased() {
+		return false
 	}
-	_, own := s.book.Where(sh.mac)
-	return sh.leased() && own.IsValid() && sh.network.Contains(own) && s.book.Named(own)
+	if mac, holder := s.book.At(caller); holder && mac == sh.mac {
+		return s.book.Named(caller)
+	}
+	_, own := s.book.Where(sh.mac) // it holds another lease by now
+	return own.IsValid() && sh.network.Contains(own) && s.book.Named(own)
 }
 
 // networkOf is the network that an address is in; the zero one: none.
@@ -76,11 +78,13 @@ const (
 type places struct {
 	perShare, hellos, strangers, total int
 
+	nearby *neighbours
+
 	mu        sync.Mutex
-	held      map[share]*holding
-	sum       int // of all holdings
-	strange   int // of those of strangers
-	listening int // calls whose hello is not there yet
+	held      map[share]*holding // whole ones
+	sum       int                // of all holdings
+	strange   int                // of those of strangers
+	listening int                // calls whose hello is not there yet
 }
 
 // A holding is what one share has open.
@@ -88,6 +92,7 @@ type holding struct {
 	open     int
 	hellos   int // of these, how many have not said yet what they want
 	stranger bool
+	parts    map[netip.Addr]int // of those without a lease: what each address has open
 }
 
 const (
@@ -106,7 +111,8 @@ const (
 // newPlaces makes the limits that the configuration wants and this process can
 // hold.
 func newPlaces(cfg Config) *places {
-	p := &places{perShare: cfg.PerCharger, hellos: min(maxHellos, cfg.PerCharger), total: cfg.Total, held: map[share]*holding{}}
+	p := &places{perShare: cfg.PerCharger, hellos: min(maxHellos, cfg.PerCharger), total: cfg.Total,
+		nearby: newNeighbours(), held: map[share]*holding{}}
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil {
 		p.total = min(p.total, affordable(limit.Cur))
@@ -124,14 +130,18 @@ func affordable(descriptors uint64) int {
 // take finds a place for a new call. named says that the caller is a charger of
 // the inventory.
 func (p *places) take(sh share, named bool) place {
+	var nearby map[netip.Addr]charger.MAC
+	if sh.addr.IsValid() {
+		nearby = p.nearby.table(time.Now())
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var h holding
-	if held := p.held[sh]; held != nil {
+	if held := p.held[sh.whole()]; held != nil {
 		h = *held
 	}
 	switch {
-	case h.open >= p.perShare:
+	case h.open >= p.perShare, p.deviceFullLocked(sh, h, nearby):
 		return shareFull
 	case sh.leased() && h.hellos >= p.hellos: // the others have a share too small to be told apart in
 		return hellosFull
@@ -152,11 +162,37 @@ func (p *places) retake(sh share, named bool) {
 	p.enterLocked(sh, named)
 }
 
+// deviceFullLocked reports whether the device that seems to be behind a caller without
+// a lease has as much open as one may: half of what all of them there have together
+// (h), so that one that is silent does not keep out the others; and with what it has
+// open under a lease no more than any charger.
+//
+// The table is filled by whoever sends ARP, in whosesoever name. So it is a reason
+// to refuse this very call, and for nothing else: the device that it names is charged
+// with nothing, and where it holds a lease its own calls are not judged by it.
+func (p *places) deviceFullLocked(sh share, h holding, nearby map[netip.Addr]charger.MAC) bool {
+	mac, ok := nearby[sh.addr]
+	if !ok {
+		return false
+	}
+	open := 0
+	for addr, n := range h.parts {
+		if nearby[addr] == mac {
+			open += n
+		}
+	}
+	leased := 0
+	if own := p.held[share{mac: mac, network: sh.network}]; own != nil {
+		leased = own.open
+	}
+	return open >= (p.perShare+1)/2 || open+leased >= p.perShare
+}
+
 func (p *places) enterLocked(sh share, named bool) *holding {
-	h := p.held[sh]
+	h := p.held[sh.whole()]
 	if h == nil {
 		h = &holding{stranger: !named}
-		p.held[sh] = h
+		p.held[sh.whole()] = h
 	}
 	if h.stranger == named { // the inventory is another one now
 		h.stranger = !named
@@ -165,6 +201,12 @@ func (p *places) enterLocked(sh share, named bool) *holding {
 		} else {
 			p.strange += h.open
 		}
+	}
+	if sh.addr.IsValid() {
+		if h.parts == nil {
+			h.parts = map[netip.Addr]int{}
+		}
+		h.parts[sh.addr]++
 	}
 	h.open++
 	p.sum++
@@ -178,7 +220,7 @@ func (p *places) enterLocked(sh share, named bool) *holding {
 func (p *places) heard(sh share) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.held[sh].hellos--
+	p.held[sh.whole()].hellos--
 	p.listening--
 }
 
@@ -186,13 +228,18 @@ func (p *places) heard(sh share) {
 func (p *places) give(sh share) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	h := p.held[sh]
+	h := p.held[sh.whole()]
 	p.sum--
 	if h.stranger {
 		p.strange--
 	}
+	if h.parts[sh.addr] > 1 {
+		h.parts[sh.addr]--
+	} else {
+		delete(h.parts, sh.addr)
+	}
 	if h.open--; h.open == 0 {
-		delete(p.held, sh)
+		delete(p.held, sh.whole())
 	}
 }
 
@@ -222,6 +269,7 @@ type said struct {
 // runs. There are as many shares as leases and networks, which bounds the map;
 // those that were quiet for an hour are forgotten all the same.
 func (r *refusals) note(sh share, now time.Time) int {
+	sh = sh.whole()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.said[sh]

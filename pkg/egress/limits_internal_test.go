@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -54,20 +55,24 @@ func newGarage(t *testing.T, n int, api func(*net.TCPConn), changes ...change) *
 	for i := range n {
 		h.book.Leased(chargerMAC(i), "P1", chargerAddr(i), true, time.Now())
 	}
-	h.dialler.connect = func(ctx context.Context, to netip.AddrPort, by time.Time) (*net.TCPConn, error) {
-		port := files.port
+	really := func(to netip.AddrPort) netip.AddrPort {
 		if to.Port() == policy.HubPort {
-			port = cloud.port
+			return netip.AddrPortFrom(to.Addr(), cloud.port)
 		}
-		return connect(ctx, netip.AddrPortFrom(to.Addr(), port), by)
+		return netip.AddrPortFrom(to.Addr(), files.port)
 	}
+	h.dialler.connect = func(ctx context.Context, to netip.AddrPort, by time.Time) (*net.TCPConn, error) {
+		return connect(ctx, really(to), by)
+	}
+	h.dialler.start = func(to netip.AddrPort) (int, error) { return start(really(to)) }
 	g := &garage{house: h, hellos: map[string][]byte{apiName: helloTo(t, apiName), policy.Hub: helloTo(t, policy.Hub)}}
-	h.original = func(conn *net.TCPConn) (netip.AddrPort, error) {
-		if conn.LocalAddr().String() == g.hub {
+	h.original = func(fd int) (netip.AddrPort, error) {
+		if cameIn(t, fd).String() == g.hub {
 			return netip.AddrPortFrom(asked, policy.HubPort), nil
 		}
 		return netip.AddrPortFrom(asked, 443), nil
 	}
+	h.KeepAccounts(&ledgerOf{})
 	if err := h.Listen(); err != nil {
 		t.Fatal(err)
 	}
@@ -311,38 +316,147 @@ func TestSlowHello(t *testing.T) {
 	eventually(t, "free places", func() bool { return g.places.open() == 0 && g.places.listening == 0 })
 }
 
-// A device with a lease that calls from another address as well has one share, not
-// two: the kernel knows whose packets they are.
+// tells has the kernel's table of neighbours say whose an address is, of each given.
+func (g *garage) tells(of map[netip.Addr]charger.MAC) {
+	table := "IP address       HW type     Flags       HW address            Mask     Device\n"
+	for addr, mac := range of {
+		table += fmt.Sprintf("%s        0x1         0x2         %s     *        wlan0\n", addr, mac)
+	}
+	g.places.nearby.mu.Lock()
+	defer g.places.nearby.mu.Unlock()
+	g.places.nearby.read = func() ([]byte, error) { return []byte(table), nil }
+}
+
+var taken, taken2, elses = netip.MustParseAddr("127.0.3.3"), netip.MustParseAddr("127.0.3.4"), netip.MustParseAddr("127.0.3.5")
+
+// A device with a lease that calls from another address as well has no more open than
+// any other: the kernel seems to know whose packets they are.
 func TestOneDeviceHasOneShare(t *testing.T) {
 	g := newGarage(t, 1, echo)
-	table := "IP address       HW type     Flags       HW address            Mask     Device\n" +
-		"127.0.3.3        0x1         0x2         " + chargerMAC(0).String() + "     *        wlan0\n" +
-		"127.0.3.4        0x1         0x2         02:00:00:00:00:99     *        wlan0\n"
-	g.nearby.read = func() ([]byte, error) { return []byte(table), nil }
-	leased, taken, unknown := chargerAddr(0), netip.MustParseAddr("127.0.3.3"), netip.MustParseAddr("127.0.3.4")
-	if sh := g.shareOf(taken); sh != g.shareOf(leased) || !g.named(sh, taken) {
-		t.Errorf("it counts to %v", sh)
-	}
-	if sh := g.shareOf(unknown); sh.leased() {
-		t.Errorf("a device without a lease counts to %v", sh)
-	}
+	g.tells(map[netip.Addr]charger.MAC{taken: chargerMAC(0), elses: {2, 0, 0, 0, 0, 0x99}})
+	leased := chargerAddr(0)
 	for i := range g.cfg.PerCharger {
-		if _, err := g.online([]netip.Addr{leased, taken}[i%2]); err != nil {
+		from := leased
+		if i < 2 {
+			from = taken
+		}
+		if _, err := g.online(from); err != nil {
 			t.Fatal(err)
 		}
 	}
 	g.addr = g.api
-	for _, from := range []netip.Addr{leased, taken} {
-		g.wantTurnedAway(from.String())
+	g.wantTurnedAway(taken.String())
+	for range 2 { // what it has open elsewhere takes none of the places of its lease
+		if _, err := g.online(leased); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if _, err := g.online(unknown); err != nil {
+	g.wantTurnedAway(leased.String())
+	if _, err := g.online(elses); err != nil {
 		t.Errorf("who holds no lease is kept out by it: %v", err)
-	}
-	if n := g.said(event.EgressChargerLimit) + g.said(event.EgressLeaselessLimit); n != 1 {
-		t.Errorf("said %d times", n)
 	}
 	if open, _ := g.Conversations(chargerMAC(0), leased); len(open) != g.cfg.PerCharger {
 		t.Errorf("its page shows %d conversations", len(open))
+	}
+}
+
+// A stranger without a lease calls, and sends an ARP request in the name of a charger
+// before it ends the handshake: the kernel takes its address for that charger's. The
+// charger loses no place by it, is not named, and pays for nothing.
+func TestAnARPPacketChargesNobody(t *testing.T) {
+	g := newGarage(t, 1, echo)
+	accounts := &ledgerOf{}
+	g.KeepAccounts(accounts)
+	victim := chargerAddr(0)
+	g.tells(map[netip.Addr]charger.MAC{taken: chargerMAC(0)})
+	if sh := g.shareOf(taken); sh.leased() || g.named(sh, taken) {
+		t.Errorf("it counts to %v", sh)
+	}
+	g.addr = g.api
+	if _, err := g.online(taken); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := g.dial(taken.String()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "its calls", func() bool { return g.places.open() == 4 })
+	for range 3 {
+		g.wantTurnedAway(taken.String()) // it has half of the places of those without a lease
+	}
+	var silent []*net.TCPConn
+	for range maxHellos { // and the charger all of its own
+		conn, err := g.dial(victim.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		silent = append(silent, conn)
+	}
+	eventually(t, "the charger's silent calls", func() bool { return g.places.open() == 8 })
+	for _, conn := range silent {
+		conn.Close()
+	}
+	eventually(t, "their end", func() bool { return g.places.open() == 4 })
+	for range g.cfg.PerCharger {
+		if _, err := g.online(victim); err != nil {
+			t.Fatalf("the charger: %v", err)
+		}
+	}
+	g.wantTurnedAway(taken.String()) // whoever it is
+	g.says(event.EgressLeaselessLimit)
+	if n := g.said(event.EgressHelloLimit) + g.said(event.EgressChargerLimit); n != 0 {
+		t.Errorf("said %d times of the charger", n)
+	}
+	open, past := g.Conversations(chargerMAC(0), victim)
+	if len(open) != g.cfg.PerCharger || len(past) != 1 || past[0].Count != maxHellos {
+		t.Errorf("the charger's page shows %d conversations and %+v", len(open), past)
+	}
+	hello := int64(len(g.hellos[policy.Hub]))
+	if e := accounts.of(charger.MAC{}, policy.Hub); e.sessions != 1 {
+		t.Errorf("%+v are on nobody's account", e)
+	}
+	if e := accounts.of(chargerMAC(0), policy.Hub); e.sessions != g.cfg.PerCharger || e.up > int64(e.sessions)*hello {
+		t.Errorf("%+v are on the charger's", e)
+	}
+}
+
+// One device without a lease that stays silent leaves the others there places, also
+// when it goes from one address to the next; every place comes back.
+func TestOneDeviceWithoutALease(t *testing.T) {
+	g := newGarage(t, 1, echo)
+	mac := charger.MAC{2, 0, 0, 0, 0, 0x99}
+	g.tells(map[netip.Addr]charger.MAC{taken: mac, taken2: mac})
+	g.addr = g.api
+	var silent []*net.TCPConn
+	for i := range 4 {
+		conn, err := g.dial([]netip.Addr{taken, taken2}[i%2].String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		silent = append(silent, conn)
+	}
+	eventually(t, "its calls", func() bool { return g.places.open() == 4 })
+	for _, from := range []netip.Addr{taken, taken2} {
+		g.wantTurnedAway(from.String())
+	}
+	for range 4 {
+		if _, err := g.online(elses); err != nil {
+			t.Fatalf("another one: %v", err)
+		}
+	}
+	g.wantTurnedAway(elses.String()) // they have eight together
+	for _, conn := range silent {
+		conn.Close()
+	}
+	eventually(t, "free places", func() bool { return g.places.open() == 4 })
+	if _, err := g.online(taken); err != nil {
+		t.Error(err)
+	}
+	g.places.mu.Lock()
+	defer g.places.mu.Unlock()
+	if h := g.places.held[g.shareOf(taken).whole()]; h == nil || h.open != 5 || len(h.parts) != 2 || h.parts[taken] != 1 {
+		t.Errorf("counted %+v", h)
 	}
 }
 
@@ -371,11 +485,37 @@ func TestNeighbourTable(t *testing.T) {
 	n := &neighbours{read: func() ([]byte, error) { reads++; return nil, os.ErrNotExist }}
 	start := time.Now()
 	for i := range 1000 {
-		n.device(addr, start.Add(time.Duration(i)*time.Millisecond))
+		n.table(start.Add(time.Duration(i) * time.Millisecond))
 	}
 	if reads != 50 {
 		t.Errorf("read %d times in a second", reads)
 	}
+}
+
+// Nothing in the table makes it fall over, and it holds no more than its rows.
+func FuzzNeighbours(f *testing.F) {
+	f.Add([]byte("IP address\n10.83.0.9 0x1 0x2 60:15:92:41:00:07 * wlan0\n10.83.0.9 0x1 0x2 60:15:92:41:00:08 * wlan1\n"))
+	f.Add([]byte("\n::1 0x1 0x2 00:00:00:00:00:00 * wlan0\n10.83.0.9%x 0x1 0x2 ff:ff:ff:ff:ff:ff * wlan0"))
+	f.Add([]byte("x"))
+	f.Fuzz(func(t *testing.T, table []byte) {
+		of := parseNeighbours(table)
+		if rows := bytes.Count(table, []byte("\n")); len(of) > rows {
+			t.Fatalf("%d devices in %d rows", len(of), rows)
+		}
+		for addr, mac := range of {
+			if !addr.IsValid() || mac == (charger.MAC{}) {
+				t.Fatalf("%s is %s", addr, mac)
+			}
+		}
+		if _, rows, ok := bytes.Cut(table, []byte("\n")); ok { // twice is nobody else's
+			again := parseNeighbours(append(append(table[:len(table):len(table)], '\n'), rows...))
+			for addr, mac := range again {
+				if of[addr] != mac {
+					t.Fatalf("%s is %s once and %s twice", addr, of[addr], mac)
+				}
+			}
+		}
+	})
 }
 
 func TestPlacesFitTheDescriptors(t *testing.T) {
@@ -449,7 +589,7 @@ func TestBacklog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := h.listeners[0].SyscallConn()
+	raw, err := h.listeners[0].file.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -19,7 +18,7 @@ import (
 // listen takes the listening socket for addr: the one that was kept for us, by
 // the process before or by ourselves when the room worked before, or a new one.
 // The caller holds s.mu.
-func (s *Server) listen(addr netip.AddrPort) (*net.TCPListener, error) {
+func (s *Server) listen(addr netip.AddrPort) (*door, error) {
 	name := storeName(addr)
 	if l := s.kept(name, addr); l != nil {
 		if !s.own[addr] {
@@ -35,7 +34,10 @@ func (s *Server) listen(addr netip.AddrPort) (*net.TCPListener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := nl.(*net.TCPListener)
+	l, err := newDoor(nl.(*net.TCPListener))
+	if err != nil {
+		return nil, err
+	}
 	s.own[addr] = true
 	if err := s.keep(name, l); err != nil {
 		s.log.Say(event.HandoverKeepFailed, event.F("WHAT", "the proxy's socket "+addr.String()), event.Err(err))
@@ -49,20 +51,15 @@ func storeName(addr netip.AddrPort) string {
 	return "egress-" + strings.ReplaceAll(addr.String(), ":", "-")
 }
 
-func (s *Server) keep(name string, l *net.TCPListener) error {
+func (s *Server) keep(name string, l *door) error {
 	if s.store == nil {
 		return nil
 	}
-	f, err := l.File()
-	if err != nil {
-		return fmt.Errorf("copying the descriptor: %w", err)
-	}
-	defer f.Close()
-	return s.store.Keep(name, f)
+	return s.store.Keep(name, l.file)
 }
 
-// kept returns the listener that was kept under name, if it is one for addr.
-func (s *Server) kept(name string, addr netip.AddrPort) *net.TCPListener {
+// kept returns the listening socket that was kept under name, if it is one for addr.
+func (s *Server) kept(name string, addr netip.AddrPort) *door {
 	if s.store == nil {
 		return nil
 	}
@@ -74,7 +71,9 @@ func (s *Server) kept(name string, addr netip.AddrPort) *net.TCPListener {
 	nl, err := net.FileListener(f)
 	if err == nil {
 		if l, ok := nl.(*net.TCPListener); ok && l.Addr().(*net.TCPAddr).AddrPort() == addr {
-			return l
+			if d, derr := newDoor(l); derr == nil {
+				return d
+			}
 		}
 		nl.Close()
 		err = fmt.Errorf("it is no TCP socket on %s", addr)
@@ -98,30 +97,34 @@ func freebind(_, _ string, raw syscall.RawConn) error {
 // memory for one more connection.
 const acceptPause = 100 * time.Millisecond
 
-// accept takes calls until ctx is done. Calls are counted in the group given.
-func (s *Server) accept(ctx context.Context, l *net.TCPListener, calls *sync.WaitGroup) error {
+// accept takes calls until ctx is done.
+func (s *Server) accept(ctx context.Context, l *door) error {
 	if s.places.total < s.cfg.Total {
 		s.log.Say(event.EgressFewPlaces, event.F("LIMIT", s.places.total), event.F("WANTED", s.cfg.Total))
 	}
 	for {
-		conn, err := l.AcceptTCP()
+		fd, caller, err := l.accept()
 		switch {
 		case err == nil:
-			s.admit(ctx, conn, calls)
+			s.admit(visit{fd: fd, caller: caller, at: l.at, came: time.Now()})
 		case ctx.Err() != nil:
 			return nil
 		case passing(err):
-			s.counts.acceptFailed.Add(1)
-			s.log.Say(event.EgressAcceptFailed, event.Err(err))
+			s.acceptFailed(err)
 			select {
 			case <-ctx.Done():
 				return nil
 			case <-time.After(acceptPause):
 			}
 		default:
-			return fmt.Errorf("accepting conversations on %s: %w", l.Addr(), err)
+			return fmt.Errorf("accepting conversations on %s: %w", l.at, err)
 		}
 	}
+}
+
+func (s *Server) acceptFailed(err error) {
+	s.counts.acceptFailed.Add(1)
+	s.log.Say(event.EgressAcceptFailed, event.Err(err))
 }
 
 // passing reports whether an error of accept(2) says something about the
@@ -139,7 +142,7 @@ func passing(err error) bool {
 func (s *Server) crowded(caller netip.Addr, sh share) {
 	if sh.leased() {
 		s.counts.result(resultChargerLimit)
-		s.cameToNothing(caller, Refused, "", 0, fmt.Sprintf("it had %d conversations open, as many as one may", s.cfg.PerCharger))
+		s.cameToNothing(caller, Refused, causeLimit, "", 0, fmt.Sprintf("it had %d conversations open, as many as one may", s.cfg.PerCharger))
 		s.log.Say(event.EgressChargerLimit, s.subject(caller, sh), event.F("LIMIT", s.cfg.PerCharger))
 		return
 	}
@@ -154,33 +157,29 @@ func (s *Server) crowded(caller netip.Addr, sh share) {
 }
 
 // admit finds a place for a new call and starts it, or resets it.
-func (s *Server) admit(ctx context.Context, conn *net.TCPConn, calls *sync.WaitGroup) {
-	caller := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
-	sh := s.shareOf(caller)
+func (s *Server) admit(v visit) {
+	caller, sh := v.caller, s.shareOf(v.caller)
+	v.share = sh
 	switch s.places.take(sh, s.named(sh, caller)) {
 	case placeTaken:
-		calls.Go(func() {
-			if !s.call(ctx, conn, caller, sh) {
-				s.places.give(sh)
-			}
-		})
+		s.setOut(v)
 		return
 	case shareFull:
 		s.crowded(caller, sh)
 	case hellosFull:
 		s.counts.result(resultHelloLimit)
-		s.cameToNothing(caller, Refused, "", 0, fmt.Sprintf("it had %d calls open in which it had not said yet what it wants", s.places.hellos))
+		s.cameToNothing(caller, Refused, causeLimit, "", 0, fmt.Sprintf("it had %d calls open in which it had not said yet what it wants", s.places.hellos))
 		s.log.Say(event.EgressHelloLimit, s.subject(caller, sh), event.F("LIMIT", s.places.hellos))
 	case strangersFull:
 		s.counts.result(resultStrangersLimit)
-		s.cameToNothing(caller, Refused, "", 0, "those who are not in the inventory held all the places that they may")
+		s.cameToNothing(caller, Refused, causeLimit, "", 0, "those who are not in the inventory held all the places that they may")
 		s.log.Say(event.EgressStrangersLimit, event.F("ADDRESS", caller), event.F("LIMIT", s.places.strangers), event.F("TOTAL", s.places.total))
 	case houseFull:
 		s.counts.result(resultTotalLimit)
-		s.cameToNothing(caller, Refused, "", 0, "this box held as many conversations as it can")
+		s.cameToNothing(caller, Refused, causeLimit, "", 0, "this box held as many conversations as it can")
 		s.log.Say(event.EgressTotalLimit, event.F("LIMIT", s.places.total))
 	}
-	reset(conn)
+	resetSocket(v.fd)
 }
 
 // subject is who a call is said to be of: the device that the share is of, where

@@ -13,10 +13,13 @@ import (
 )
 
 // The kernel's table of neighbours tells which device an address without a lease
-// belongs to: a device that holds one must not have a second share beside it, under
-// an address that it just took. Nobody has to be believed for that. The connection is
-// there, so our answer has reached the caller, and it went to the MAC that stands in
-// the table.
+// seems to belong to. One device should not take all places of those who hold none,
+// nor as many again as it has under its lease, by going from one free address to the
+// next.
+//
+// It is a hint and no proof. Whoever sends one ARP packet with another's MAC after
+// the SYN has that MAC stand here when the call is accepted. So what it says may
+// refuse a call, and is never charged to the device that it names, nor told of it.
 //
 // It is read as a file: a question for one neighbour over netlink needs the
 // interface, and all of them over netlink cost the same.
@@ -51,8 +54,8 @@ func newNeighbours() *neighbours {
 	}}
 }
 
-// device returns whose packets come from an address, as far as the kernel knows.
-func (n *neighbours) device(addr netip.Addr, now time.Time) (charger.MAC, bool) {
+// table returns whose packets seem to come from each address. It is not to be changed.
+func (n *neighbours) table(now time.Time) map[netip.Addr]charger.MAC {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.of == nil || now.Sub(n.at) >= neighbourAge {
@@ -61,8 +64,7 @@ func (n *neighbours) device(addr netip.Addr, now time.Time) (charger.MAC, bool) 
 			n.of = parseNeighbours(table)
 		}
 	}
-	mac, ok := n.of[addr]
-	return mac, ok
+	return n.of
 }
 
 // parseNeighbours reads proc_pid_net(5)'s arp: a head, and then for each neighbour

@@ -143,6 +143,7 @@ EOF`, os.Getpid(), site.tid, cloud.tid, redirect))
 	real := newDialler(h.cfg, h.names)
 	h.original, h.dialler = originalDestination, real
 	h.names.resolve(apiName, netip.MustParseAddr("198.51.100.5"))
+	h.book.Leased(p107, "P1", netip.MustParseAddr("10.83.0.57"), true, time.Now())
 	if err := h.Listen(); err != nil {
 		t.Fatal(err)
 	}

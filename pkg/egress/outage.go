@@ -2,7 +2,6 @@ package egress
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -26,7 +25,11 @@ import (
 // cause, and ten seconds where somebody said no. Of any other name, and of one whose
 // addresses may not be dialled, one is enough. The first call that succeeds ends
 // the outage. If it comes back within ten minutes it is the same trouble: then it
-// ends when no call has failed for ten minutes.
+// ends when no call has failed for ten minutes. A handshake that goes on ends what
+// is said of handshakes at once: no such trouble begins within ten minutes of one.
+//
+// An outage for want of a way out is not the name's. If calls still fail, for another
+// reason, ten seconds after the last that failed for this one, it is news once more.
 type outages struct {
 	mu   sync.Mutex
 	of   map[matter]*standing
@@ -55,10 +58,9 @@ type standing struct {
 	since  time.Time
 	ended  time.Time // the last outage
 	shaky  bool      // it came back: it must be calm to be over
-	cause  string
-	way    string
-	err    string
-	below  bool // the name is one of those that a pattern allows
+	fault  fault     // of the last failure
+	out    time.Time // the last failure for want of a way out, in an outage of nothing else; zero: it is of something else
+	below  bool      // the name is one of those that a pattern allows
 }
 
 const (
@@ -84,7 +86,7 @@ func newOutages() *outages { return &outages{of: map[matter]*standing{}} }
 
 // failed notes that a call which began at began has failed, and reports whether
 // that is an outage which was not known.
-func (o *outages) failed(m matter, below bool, cause, way, err string, began, now time.Time) (news bool) {
+func (o *outages) failed(m matter, below bool, f fault, began, now time.Time) (news bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	s := o.of[m]
@@ -99,23 +101,37 @@ func (o *outages) failed(m matter, below bool, cause, way, err string, began, no
 		return false
 	}
 	s.failed++
-	s.last, s.cause, s.way, s.err = now, cause, way, err
-	if s.open || s.failed < inRow && !s.worked.IsZero() && now.Sub(s.worked) < wellAfter(cause, way) {
+	s.last, s.fault = now, f
+	switch {
+	case s.open && s.out.IsZero():
+		return false
+	case s.open && f.way == wayOut:
+		s.out = now
+		return false
+	case s.open && now.Sub(s.out) < justNow:
+		return false
+	case s.open: // there is a way out, and it fails all the same
+		s.out = time.Time{}
+		return true
+	case s.failed < inRow && !s.worked.IsZero() && now.Sub(s.worked) < wellAfter(f):
 		return false
 	}
 	s.open, s.since = true, now
-	s.shaky = !s.ended.IsZero() && now.Sub(s.ended) < calm
+	if f.way == wayOut {
+		s.out = now
+	}
+	s.shaky = m.what == matterWay && !s.ended.IsZero() && now.Sub(s.ended) < calm
 	o.open++
 	return true
 }
 
 // wellAfter is how long after a call that succeeded a name is still taken to be
 // well when one fails like this.
-func wellAfter(cause, way string) time.Duration {
+func wellAfter(f fault) time.Duration {
 	switch {
-	case cause == causeAddress, cause == causeTLS: // no chance in that, or judged before
+	case f.cause == causeAddress, f.cause == causeTLS: // no chance in that, or judged before
 		return 0
-	case way == waySilent:
+	case f.way == waySilent:
 		return lately
 	}
 	return justNow
@@ -142,7 +158,7 @@ func (o *outages) worked(m matter, now time.Time) (lasted time.Duration, failed 
 
 func (o *outages) endLocked(s *standing, now time.Time) (lasted time.Duration, failed int, over bool) {
 	lasted, failed, over = now.Sub(s.since), s.failed, s.open
-	s.failed = 0
+	s.failed, s.out = 0, time.Time{}
 	if over {
 		s.open, s.ended = false, now
 		o.open--
@@ -240,9 +256,11 @@ type Outage struct {
 	// be dialled), "tcp" (no address takes the connection) or "tls" (it refuses the
 	// conversation, or the chargers refuse its certificate).
 	Cause string `json:"cause"`
-	// Words says the same as a technician would, Detail what each address said last.
+	// Words says the same as a technician would, Detail what each address said last, Do
+	// what to do about it.
 	Words  string    `json:"words"`
 	Detail string    `json:"detail"`
+	Do     string    `json:"do"`
 	Since  time.Time `json:"since"`
 	// Failed counts the calls that failed since, Last is when the last one did.
 	Failed int       `json:"failed"`
@@ -265,11 +283,11 @@ func (o *outages) list() []Outage {
 		if !s.open {
 			continue
 		}
-		words := inWords(s.cause, s.way)
+		words, do := s.fault.inWords(), unreachableAdvice(m.target, s.fault)
 		if m.what == matterTrust {
-			words = "the chargers do not accept its certificate"
+			words, do = "the chargers do not accept its certificate", trustAdvice
 		}
-		all = append(all, Outage{Name: m.name, Port: m.port, Cause: s.cause, Words: words, Detail: s.err,
+		all = append(all, Outage{Name: m.name, Port: m.port, Cause: s.fault.cause, Words: words, Detail: s.fault.detail, Do: do,
 			Since: s.since, Failed: s.failed, Last: s.last, Shaky: s.shaky && s.worked.After(s.since)})
 	}
 	slices.SortFunc(all, func(a, b Outage) int {
@@ -286,23 +304,22 @@ func (s *Server) unreachable(ctx context.Context, caller netip.Addr, d decision,
 	if ctx.Err() != nil {
 		return
 	}
-	cause, way := causeTCP, waySilent
-	var de *dialError
-	if errors.As(err, &de) {
-		cause, way = de.cause, de.way
+	f := faultOf(err)
+	if (f.cause == causeDNS || f.way == wayNone || f.way == waySilent) && !s.wayOut() { // a refusal proves one
+		f.way = wayOut
 	}
 	now := time.Now()
 	s.counts.result(resultUnreachable)
-	s.counts.dialFailed(cause)
-	s.cameToNothing(caller, Unreachable, d.name, port, inWords(cause, way))
-	s.book.Unreachable(caller, onPort(d.name, port, inWords(cause, way)), now)
-	if way == wayBox { // not the name's fault
+	s.counts.dialFailed(f.cause)
+	s.cameToNothing(caller, Unreachable, f.cause, d.name, port, f.inWords())
+	s.book.Unreachable(caller, onPort(d.name, port, f.inWords()), now)
+	if f.way == wayBox { // not the name's fault
 		s.log.Say(event.EgressDialFailed, event.F("NAME", d.name), event.F("ERROR", err))
 		return
 	}
 	m := matter{target{d.name, port}, matterWay}
-	if s.outages.failed(m, isBelow(d), cause, way, err.Error(), began, now) {
-		s.sayOutage(m, cause, err.Error())
+	if s.outages.failed(m, isBelow(d), f, began, now) {
+		s.sayOutage(m, f)
 	}
 }
 
@@ -315,12 +332,31 @@ func (s *Server) reached(name string, port uint16) {
 func isBelow(d decision) bool { return strings.HasPrefix(d.rule.Name, "*.") }
 
 // sayOutage says that a name cannot be reached.
-func (s *Server) sayOutage(m matter, cause, err string) {
+func (s *Server) sayOutage(m matter, f fault) {
 	kind := event.EgressUnreachable
-	if m.name == policy.Hub {
+	switch {
+	case f.way == wayOut:
+		kind = event.EgressNoWay
+	case m.name == policy.Hub:
 		kind = event.EgressHubUnreachable
 	}
-	s.log.Say(kind, event.F("NAME", m.name), event.F("PORT", m.port), event.F("CAUSE", cause), event.F("ERROR", err))
+	s.log.Say(kind, event.F("NAME", m.name), event.F("PORT", m.port), event.F("CAUSE", f.cause), event.F("ERROR", f.detail),
+		event.F("DO", unreachableAdvice(m.target, f)))
+}
+
+// Dialable returns which addresses of an allowed name egress would dial, or why it
+// would dial none and what to do about it. It asks the kernel, and sends nothing.
+func (s *Server) Dialable(name string, port uint16, addrs []netip.Addr) (may []netip.Addr, why, do string) {
+	verdict, rule := s.list.Decide(name, port)
+	if verdict != policy.Allowed {
+		return nil, onPort(name, port, "no rule allows it"), "Run it again: the rules have changed meanwhile."
+	}
+	may, err := (&errand{dialler: s.dialler, private: rule.Addresses}).permitted(addrs)
+	if err != nil {
+		f := faultOf(err)
+		return nil, f.detail, unreachableAdvice(target{name, port}, f)
+	}
+	return may, "", ""
 }
 
 // sayEnd notes that a matter went well, and says so where it ends an outage.

@@ -41,6 +41,12 @@ func TestOutages(t *testing.T) {
 			{0, "ok", ""}, {time.Second, "address", "out"}, {time.Second, "ok", "back"}},
 		"names are not found": {
 			{0, "dns", "out"}, {time.Second, "refused", ""}, {time.Second, "ok", "back"}},
+		"the uplink is pulled, and plugged in again": {
+			{0, "ok", ""}, {time.Hour, wayOut, "out"}, {time.Minute, wayOut, ""}, {time.Second, "dns", ""}, {time.Second, "ok", "back"}},
+		"the uplink is back, and the name still does not answer": {
+			{0, wayOut, "out"}, {time.Minute, wayOut, ""}, {9 * time.Second, "silent", ""}, {time.Second, "silent", "out"}, {time.Second, "silent", ""}, {time.Second, wayOut, ""}, {time.Minute, "silent", ""}, {time.Second, "ok", "back"}},
+		"it was out before the uplink was pulled": {
+			{0, "refused", "out"}, {time.Minute, wayOut, ""}, {time.Minute, "refused", ""}, {time.Second, "ok", "back"}},
 		"it comes and goes": {
 			{0, "silent", "out"}, {time.Second, "ok", "back"},
 			{2 * time.Minute, "silent", "out"}, {time.Second, "ok", ""}, {2 * time.Minute, "silent", ""}, {time.Second, "ok", ""},
@@ -58,7 +64,7 @@ func TestOutages(t *testing.T) {
 					if _, _, over := o.worked(m, now); over {
 						got = "back"
 					}
-				} else if o.failed(m, false, map[string]string{"dns": causeDNS, "address": causeAddress}[s.came], s.came, "lost", now, now) {
+				} else if o.failed(m, false, fault{cause: map[string]string{"dns": causeDNS, "address": causeAddress}[s.came], way: s.came}, now, now) {
 					got = "out"
 				}
 				if got != s.want {
@@ -94,7 +100,7 @@ func TestOutagesDoNotFlap(t *testing.T) {
 			for range 20_000 {
 				now = now.Add(tt.pause)
 				if r.Float64() < tt.fails {
-					if o.failed(m, false, causeTCP, tt.way, "lost", now, now) {
+					if o.failed(m, false, fault{cause: causeTCP, way: tt.way}, now, now) {
 						said++
 					}
 				} else {
@@ -116,13 +122,13 @@ func TestOutagesOfCallsAtOnce(t *testing.T) {
 	m := matter{target{apiName, 443}, matterWay}
 	o.worked(m, start.Add(time.Second))
 	for range 100 {
-		if o.failed(m, false, causeTCP, waySilent, "lost", start, start.Add(3*time.Second)) {
+		if o.failed(m, false, fault{cause: causeTCP, way: waySilent}, start, start.Add(3*time.Second)) {
 			t.Fatal("an outage of calls that began before one that succeeded")
 		}
 	}
 	said := 0
 	for range 250 {
-		if o.failed(m, false, causeTCP, waySilent, "lost", start.Add(2*time.Second), start.Add(5*time.Second)) {
+		if o.failed(m, false, fault{cause: causeTCP, way: waySilent}, start.Add(2*time.Second), start.Add(5*time.Second)) {
 			said++
 		}
 	}
@@ -139,7 +145,7 @@ func TestOutagesAreApart(t *testing.T) {
 		{target{apiName, 443}, matterTLS}, {target{apiName, 443}, matterTrust},
 	}
 	for i, m := range all {
-		if !o.failed(m, false, causeTCP, wayRefused, "lost", now, now) || o.count() != i+1 {
+		if !o.failed(m, false, fault{cause: causeTCP, way: wayRefused}, now, now) || o.count() != i+1 {
 			t.Errorf("%v is no news, %d open", m, o.count())
 		}
 	}
@@ -158,7 +164,7 @@ func TestOutagesAreBounded(t *testing.T) {
 	said := 0
 	for i := range 100_000 {
 		m := matter{target{fmt.Sprintf("n%d.example.com", i), 443}, matterWay}
-		if o.failed(m, true, causeDNS, "", "no such host", now, now) {
+		if o.failed(m, true, fault{cause: causeDNS}, now, now) {
 			said++
 		}
 	}
@@ -166,7 +172,7 @@ func TestOutagesAreBounded(t *testing.T) {
 		t.Errorf("%d made-up names were said", said)
 	}
 	for i := range 100 {
-		if !o.failed(matter{target{fmt.Sprintf("rule%d.example.net", i), 443}, matterWay}, false, causeTCP, wayRefused, "refused", now, now) {
+		if !o.failed(matter{target{fmt.Sprintf("rule%d.example.net", i), 443}, matterWay}, false, fault{cause: causeTCP, way: wayRefused}, now, now) {
 			t.Fatal("a name of a rule was not said")
 		}
 	}
@@ -177,7 +183,7 @@ func TestOutagesAreBounded(t *testing.T) {
 		t.Errorf("%d names are remembered", len(o.of))
 	}
 	// An hour later there is room for new ones.
-	if !o.failed(matter{target{"new.example.com", 443}, matterWay}, true, causeDNS, "", "no such host", now.Add(unasked), now.Add(unasked)) {
+	if !o.failed(matter{target{"new.example.com", 443}, matterWay}, true, fault{cause: causeDNS}, now.Add(unasked), now.Add(unasked)) {
 		t.Error("a new one was not said")
 	}
 }
@@ -192,7 +198,7 @@ func TestOutagesSettle(t *testing.T) {
 	api, below := matter{target{apiName, 443}, matterWay}, matter{target{"a.example.com", 443}, matterWay}
 	removed := matter{target{"gone.example.net", 443}, matterWay}
 	fail := func(m matter) bool {
-		return o.failed(m, m == below, causeTCP, wayRefused, "refused", now, now)
+		return o.failed(m, m == below, fault{cause: causeTCP, way: wayRefused}, now, now)
 	}
 	fail(removed)
 	fail(below)
@@ -237,7 +243,8 @@ func TestOutagesAreListed(t *testing.T) {
 	}
 	h.says(event.EgressUnreachable)
 	got := h.Outages()
-	want := []Outage{{Name: apiName, Port: 443, Cause: causeDNS, Words: "its address cannot be found", Detail: "no upstream answers", Failed: 2}}
+	want := []Outage{{Name: apiName, Port: 443, Cause: causeDNS, Words: "its address cannot be found", Detail: "no upstream answers",
+		Do: "Run: sudo chargegate doctor. It asks every DNS server and says which of them fails.", Failed: 2}}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Outage{}, "Since", "Last")); diff != "" || got[0].Since.IsZero() || got[0].Last.Before(got[0].Since) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -250,8 +257,8 @@ func TestUnreachableInWords(t *testing.T) {
 		cause string
 		page  string
 	}{
-		"the uplink":     {newTCPError([]error{&tryError{at(1), 0, unix.ENETUNREACH}}), causeTCP, "there is no way to its server: is the uplink connected?"},
-		"a false answer": {&dialError{cause: causeAddress, err: errors.New("10.0.0.1 is a private address that the rule does not name")}, causeAddress, "it has no address that may be dialled"},
+		"a router":       {newTCPError([]error{&tryError{at(1), 0, unix.ENETUNREACH}}), causeTCP, "there is no way to its server"},
+		"a false answer": {newAddressError([]error{errors.New("127.0.0.1 is a loopback address")}, nil), causeAddress, "127.0.0.1 is a loopback address"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t, 443)

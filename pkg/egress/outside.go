@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -35,6 +36,9 @@ func contains(list []netip.Prefix, a netip.Addr) bool {
 
 // isPrivate reports whether an address is one that a rule must name.
 func isPrivate(a netip.Addr) bool { return contains(privately, a) }
+
+// errPrivate is why a private address is not dialled.
+var errPrivate = errors.New("is private and the rule does not name it")
 
 // outside reports why an address is never dialled, whatever the rules say, or nil.
 // A name may have any address that its owner likes; the answer must not turn the
@@ -70,7 +74,7 @@ func outside(cfg Config, a netip.Addr) error {
 // on one of its networks, and says so. Addresses come and go with the uplink's
 // lease, so it is asked each time: it is one question to the routing table.
 func elsewhere(a netip.Addr) error {
-	kind, err := routeKind(a)
+	kind, _, err := routeTo(a)
 	if err != nil {
 		return fmt.Errorf("whether %s is this box cannot be told: %w", a, err)
 	}
@@ -83,12 +87,30 @@ func elsewhere(a netip.Addr) error {
 	return nil
 }
 
-// routeKind returns the type of the route to an IPv4 address (rtnetlink(7),
-// RTM_GETROUTE, rtm_type), RTN_UNSPEC where there is none.
-func routeKind(a netip.Addr) (byte, error) {
+// anywhere is an address to which only a default route leads (RFC 5737).
+var anywhere = netip.AddrFrom4([4]byte{192, 0, 2, 1})
+
+// hasWayOut asks the kernel whether this box has a default route, and the interface
+// that it leads over a link. Where that cannot be told it has.
+func hasWayOut() bool {
+	kind, over, err := routeTo(anywhere)
+	if err != nil {
+		return true
+	}
+	if kind != unix.RTN_UNICAST {
+		return false
+	}
+	link, err := net.InterfaceByIndex(over)
+	return err != nil || link.Flags&net.FlagRunning != 0
+}
+
+// routeTo returns the type of the route to an IPv4 address (rtnetlink(7),
+// RTM_GETROUTE, rtm_type), RTN_UNSPEC where there is none, and the index of the
+// interface that it leads over, 0 where it is not known.
+func routeTo(a netip.Addr) (kind byte, over int, err error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer unix.Close(fd)
 	const header, route, attribute = unix.SizeofNlMsghdr, unix.SizeofRtMsg, unix.SizeofRtAttr + 4
@@ -104,23 +126,38 @@ func routeKind(a netip.Addr) (byte, error) {
 	copy(ask[header+route+unix.SizeofRtAttr:], to[:])
 	// Write, not sendto: an unconnected netlink socket speaks to the kernel.
 	if _, err := unix.Write(fd, ask[:]); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	var answer [512]byte
 	n, err := unix.Read(fd, answer[:]) // the kernel has answered already
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	switch kind := binary.NativeEndian.Uint16(answer[4:]); {
 	case kind == unix.RTM_NEWROUTE && n >= header+route:
-		return answer[header+7], nil // rtm_type
+		return answer[header+7], interfaceOf(answer[header+route : n]), nil // rtm_type
 	case kind == unix.NLMSG_ERROR && n >= header+4:
 		switch errno := unix.Errno(-int32(binary.NativeEndian.Uint32(answer[header:]))); errno {
 		case unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL:
-			return unix.RTN_UNSPEC, nil // no way there: dialling will say so
+			return unix.RTN_UNSPEC, 0, nil // no way there: dialling will say so
 		default:
-			return 0, errno
+			return 0, 0, errno
 		}
 	}
-	return 0, errors.New("the kernel answered something else")
+	return 0, 0, errors.New("the kernel answered something else")
+}
+
+// interfaceOf finds the interface among the attributes of a route (RTA_OIF), or 0.
+func interfaceOf(attributes []byte) int {
+	for len(attributes) >= unix.SizeofRtAttr {
+		length := int(binary.NativeEndian.Uint16(attributes))
+		if length < unix.SizeofRtAttr || length > len(attributes) {
+			return 0
+		}
+		if binary.NativeEndian.Uint16(attributes[2:]) == unix.RTA_OIF && length == unix.SizeofRtAttr+4 {
+			return int(binary.NativeEndian.Uint32(attributes[unix.SizeofRtAttr:]))
+		}
+		attributes = attributes[min((length+3)&^3, len(attributes)):]
+	}
+	return 0
 }

@@ -45,8 +45,10 @@ func (s *search) run(addrs []netip.Addr) (*net.TCPConn, netip.Addr, error) {
 	next := time.NewTimer(stagger)
 	defer next.Stop()
 	for {
-		if len(s.queue) == 0 && len(s.running) == 0 && !s.refill() {
-			return nil, netip.Addr{}, s.over(parent, nil)
+		// The last outcomes come in the moment in which the time is up: then there is
+		// none for another address.
+		if s.late() || len(s.queue) == 0 && len(s.running) == 0 && (!s.refill() || s.late()) {
+			return nil, netip.Addr{}, s.giveUp(parent)
 		}
 		var turn <-chan time.Time
 		if len(s.queue) > 0 {
@@ -69,12 +71,20 @@ func (s *search) run(addrs []netip.Addr) (*net.TCPConn, netip.Addr, error) {
 			s.lost(o)
 		case <-turn:
 		case <-s.within.Done():
-			for addr, began := range s.running {
-				s.errs = append(s.errs, &tryError{addr, time.Since(began), context.DeadlineExceeded})
-			}
-			return nil, netip.Addr{}, s.over(parent, nil)
+			return nil, netip.Addr{}, s.giveUp(parent)
 		}
 	}
+}
+
+// late reports whether the time for all addresses together is up.
+func (s *search) late() bool { return !time.Now().Before(s.within.by) }
+
+// giveUp returns what is said of a search that nobody answered.
+func (s *search) giveUp(parent context.Context) error {
+	for addr, began := range s.running {
+		s.errs = append(s.errs, &tryError{addr, time.Since(began), context.DeadlineExceeded})
+	}
+	return s.over(parent, nil)
 }
 
 // one asks one address.

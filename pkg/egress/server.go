@@ -21,7 +21,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"sync"
@@ -41,6 +40,13 @@ type Names interface {
 	// NamesAt returns which allowed names that caller was lately told to have that
 	// address.
 	NamesAt(caller, addr netip.Addr) []string
+}
+
+// Names that are remembering know some addresses without asking anybody.
+type remembering interface {
+	// Known returns the addresses of an allowed name that LookupNetIP would return
+	// at once, or nothing. They must not be changed.
+	Known(host string) []netip.Addr
 }
 
 // A Store keeps descriptors while the process is replaced, so that no call is
@@ -75,20 +81,23 @@ type Server struct {
 
 	// original tells where a redirected caller wanted to go. It is a field so
 	// that tests can run without a firewall.
-	original func(*net.TCPConn) (netip.AddrPort, error)
+	original func(fd int) (netip.AddrPort, error)
 
+	wayOut     func() bool // whether this box has a way out at all; a field for tests
 	dialler    *dialler
 	outages    *outages
 	handshakes *handshakes
 	refusals   *refusals
 	places     *places
 	past       *histories
-	nearby     *neighbours
 	counts     counts
 	accounts   Accounts // nil: nobody keeps any
+	calls      calls
+	// approaching are the calls that go straight and have no server yet.
+	approaching sync.WaitGroup
 
 	mu        sync.Mutex
-	listeners []*net.TCPListener
+	listeners []*door
 	own       map[netip.AddrPort]bool // it was this process that listened there last
 	open      map[*conversation]struct{}
 	keeper    *keeper        // nil: what is open ends with the process. Never changed after the first Listen
@@ -103,11 +112,11 @@ func New(cfg Config, list *policy.List, names Names, book *charger.Book, store S
 		cfg: cfg, list: list, names: names, book: book, store: store, log: log,
 		original: originalDestination,
 		dialler:  newDialler(cfg, names),
+		wayOut:   hasWayOut,
 		outages:  newOutages(), handshakes: newHandshakes(),
 		refusals: &refusals{said: map[share]*said{}},
 		places:   newPlaces(cfg),
 		past:     &histories{of: map[share][]Past{}},
-		nearby:   newNeighbours(),
 		own:      map[netip.AddrPort]bool{},
 		open:     map[*conversation]struct{}{},
 	}
@@ -149,7 +158,7 @@ func (s *Server) Listen() error {
 	if s.listeners != nil {
 		return nil
 	}
-	var taken []*net.TCPListener
+	var taken []*door
 	for _, addr := range s.cfg.Listen {
 		l, err := s.listen(addr)
 		if err != nil {
@@ -189,7 +198,7 @@ func (s *Server) Addrs() []netip.AddrPort {
 	defer s.mu.Unlock()
 	var addrs []netip.AddrPort
 	for _, l := range s.listeners {
-		addrs = append(addrs, l.Addr().(*net.TCPAddr).AddrPort())
+		addrs = append(addrs, l.at)
 	}
 	return addrs
 }
@@ -221,10 +230,11 @@ func (s *Server) Serve(ctx context.Context) error {
 	if s.keeper != nil {
 		wheel.Go(func() { s.keeper.run(keeping) })
 	}
-	var loops, calls sync.WaitGroup
+	s.calls.open(ctx)
+	var loops sync.WaitGroup
 	for _, l := range listeners {
 		loops.Go(func() {
-			if err := s.accept(ctx, l, &calls); err != nil {
+			if err := s.accept(ctx, l); err != nil {
 				cancel(err)
 			}
 		})
@@ -239,8 +249,10 @@ func (s *Server) Serve(ctx context.Context) error {
 		l.Close()
 	}
 	loops.Wait()
-	calls.Wait() // each call has a watch on ctx of its own
+	s.calls.shut() // each call has a watch on ctx of its own
 	if asked.Err() != nil {
+		carrier.GiveUpAll(errStops)
+		s.approaching.Wait()
 		listens := s.keeper.flush(keepPatience)
 		s.endUnkept(errStops)
 		if listens {

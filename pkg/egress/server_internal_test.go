@@ -116,9 +116,9 @@ func TestRefusals(t *testing.T) {
 		{"an allowed name on the wrong port", 8883, helloTo(t, apiName), "alert", event.EgressPortRefused,
 			"P1-07 was refused api.zaptec.com on port 8883: that name is allowed on port 443 only", "name api.zaptec.com on port 8883"},
 		{"no name", 443, helloTo(t, ""), "alert", event.EgressNamelessRefused,
-			"P1-07 was refused 192.0.2.10:443: it named no server, and the address tells no allowed names", "192.0.2.10:443 without a name"},
+			"P1-07 was refused 192.0.2.10:443: it named no server, and no allowed name has this address", "192.0.2.10:443 without a name"},
 		{"HTTP on a TLS port", 443, []byte("GET / HTTP/1.1\r\nHost: api.zaptec.com\r\n\r\n"), "reset", event.EgressPlainRefused,
-			"P1-07 was refused 192.0.2.10:443: it speaks plain HTTP where only TLS is allowed", "192.0.2.10:443 without TLS"},
+			"P1-07 was refused api.zaptec.com on port 443: it speaks plain HTTP where only TLS is allowed", "api.zaptec.com on port 443 without TLS"},
 		{"SSH on a TLS port", 443, []byte("SSH-2.0-x\r\n"), "reset", event.EgressPlainRefused,
 			"P1-07 was refused 192.0.2.10:443: it speaks SSH where only TLS is allowed", "192.0.2.10:443 without TLS"},
 		{"MQTT without TLS", 8883, []byte("\x10\x1a\x00\x04MQTT\x04\x02\x00\x3c\x00\x0echarger-000001"), "reset", event.EgressPlainRefused,
@@ -130,13 +130,13 @@ func TestRefusals(t *testing.T) {
 		{"a dot at the end", 443, vector(t, "openssl-dot.bin"), "reset", event.EgressHelloFailed,
 			"P1-07 called 192.0.2.10:443, but its first message could not be used: the first message is malformed", ""},
 		{"an address for a name", 443, vector(t, "openssl-address.bin"), "alert", event.EgressNamelessRefused,
-			"P1-07 was refused 192.0.2.10:443: it named no server, and the address tells no allowed names", "192.0.2.10:443 without a name"},
+			"P1-07 was refused 192.0.2.10:443: it named no server, and no allowed name has this address", "192.0.2.10:443 without a name"},
 		{"a request to a web proxy", 8080, vector(t, "curl-proxy.bin"), "reset", event.EgressHelloFailed,
 			"P1-07 called 192.0.2.10:8080, but its first message could not be used: the caller asks for a web proxy, and there is none here", ""},
 		{"another Host on a plain port", 8080, []byte("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n"), "reset", event.EgressNameRefused,
 			"P1-07 was refused evil.example on port 8080: the name is not on the list", "name evil.example on port 8080"},
 		{"something unknown on a plain port, to an unknown address", 8080, []byte{0x10, 0}, "reset", event.EgressNamelessRefused,
-			"P1-07 was refused 192.0.2.10:8080: it named no server, and the address tells no allowed names", "192.0.2.10:8080 without a name"},
+			"P1-07 was refused 192.0.2.10:8080: it named no server, and no allowed name has this address", "192.0.2.10:8080 without a name"},
 		{"a hello of nonsense", 443, []byte("\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"), "reset", event.EgressHelloFailed,
 			"P1-07 called 192.0.2.10:443, but its first message could not be used: the first message is malformed", ""},
 		{"a hello without end", 443, append([]byte("\x16\x03\x01\x40\x00\x01\x00\xff\x00"), make([]byte, 20000)...), "reset", event.EgressHelloFailed,
@@ -577,7 +577,7 @@ func TestOneDeviceWithManyAddresses(t *testing.T) {
 		}
 	}
 	r := h.says(event.EgressLeaselessLimit)
-	if want := "127.0.0.3 was refused a conversation: those in 127.0.0.0/24 who hold no lease have 8 open, as many as they may together"; r.Message != want {
+	if want := "127.0.0.3 was refused a conversation: those in 127.0.0.0/24 who hold no lease may have 8 open together, and one device half of them"; r.Message != want {
 		t.Errorf("said %q, want %q", r.Message, want)
 	}
 	if n := h.said(event.EgressLeaselessLimit); n != 1 {
@@ -591,7 +591,7 @@ func TestShares(t *testing.T) {
 	h := newHouse(t, 443, func(c *Config, _ *[]policy.Rule) { c.PerCharger = 1 })
 	stranger := netip.MustParseAddr("127.0.0.9")
 	before := h.shareOf(stranger)
-	if before.leased() || before != h.shareOf(netip.MustParseAddr("127.9.9.9")) {
+	if before.leased() || before.whole() != h.shareOf(netip.MustParseAddr("127.9.9.9")).whole() {
 		t.Errorf("%v is no share of all who have no lease", before)
 	}
 	if outside := h.shareOf(netip.MustParseAddr("192.0.2.1")); outside != (share{}) {
@@ -605,7 +605,7 @@ func TestShares(t *testing.T) {
 		t.Errorf("the leased address counts to %v", now)
 	}
 	h.places.give(before)
-	h.places.give(share{p107, before.network})
+	h.places.give(share{mac: p107, network: before.network})
 	if h.places.open() != 0 || len(h.places.held) != 0 {
 		t.Errorf("left over: %v", h.places.held)
 	}
@@ -666,7 +666,7 @@ func TestDirectAndOutsider(t *testing.T) {
 	h.says(event.EgressDirectRefused)
 
 	h = newHouse(t, 443)
-	h.original = func(c *net.TCPConn) (netip.AddrPort, error) { return c.LocalAddr().(*net.TCPAddr).AddrPort(), nil }
+	h.original = func(fd int) (netip.AddrPort, error) { return cameIn(t, fd), nil }
 	h.open()
 	h.wantTurnedAway("127.0.0.1")
 	h.says(event.EgressDirectRefused)
@@ -707,7 +707,7 @@ func TestPanic(t *testing.T) {
 	b := newBackend(t, "127.0.0.1:0", echo)
 	h := newHouse(t, b.port)
 	calls := 0
-	h.original = func(*net.TCPConn) (netip.AddrPort, error) {
+	h.original = func(int) (netip.AddrPort, error) {
 		if calls++; calls == 1 {
 			panic("a test's own")
 		}

@@ -175,6 +175,9 @@ func (s *Server) resume(l *ledger, slot int, name string, fds []int, now time.Du
 	}
 	pair.Counts = l.counts(slot)
 	recount(pair)
+	if !r.share.leased() && r.share.network.IsValid() {
+		r.share.addr = r.caller
+	}
 	c := s.resumed(r, rule, time.Duration(l.moved(slot).Load()), boot)
 	c.taken = int(l.taken(slot).Add(1))
 	c.kept = &kept{name: name, slot: slot, given: true}
@@ -193,12 +196,13 @@ func (s *Server) resume(l *ledger, slot int, name string, fds []int, now time.Du
 	if down > 0 {
 		heard = c.meter.moved
 	}
-	s.book.Resumed(c.caller, c.cloud, heard, time.Now())
+	s.book.Resumed(c.caller, c.cloud, c.opened, heard, time.Now())
+	s.enterUnsaved(c, l.saved(slot))
 	return nil
 }
 
-// stillAllowed asks the list as it is now: an upgrade or another configuration may
-// lie between.
+// stillAllowed asks the list as it is now, and whether the server's address may be
+// dialled: an upgrade or another configuration may lie between.
 func (s *Server) stillAllowed(r record) (policy.Rule, bool) {
 	if !slices.ContainsFunc(s.cfg.Networks, func(p netip.Prefix) bool { return p.Contains(r.caller) }) {
 		return policy.Rule{}, false
@@ -208,7 +212,8 @@ func (s *Server) stillAllowed(r record) (policy.Rule, bool) {
 		list = list.Plain()
 	}
 	verdict, rule := list.Decide(r.name, r.port)
-	return rule, verdict == policy.Allowed
+	to := errand{dialler: s.dialler, private: rule.Addresses}
+	return rule, verdict == policy.Allowed && to.allowed(r.remote.Addr()) == nil
 }
 
 // match finds out which of the descriptors is which. They must be the four that

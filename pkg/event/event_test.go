@@ -225,7 +225,7 @@ func TestLevelHoldsBackFromSinksOnly(t *testing.T) {
 func TestAdviceNamesTheCharger(t *testing.T) {
 	var out bytes.Buffer
 	newLog(&clock{}, &out).Say(event.ChargerOffline, event.MAC(mac), event.F("SINCE", 5*time.Minute), event.F("STAGE", "cloud"))
-	if want := "Run: chargegate charger P1-07."; !strings.Contains(out.String(), want) {
+	if want := "Run: sudo chargegate charger P1-07."; !strings.Contains(out.String(), want) {
 		t.Errorf("%q does not say %q", out.String(), want)
 	}
 }

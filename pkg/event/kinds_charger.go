@@ -25,13 +25,13 @@ var (
 		ID: "charger-offline", Level: Warning,
 		Text:    "{CHARGER} has been without the cloud for {SINCE}; what is missing: {STAGE}",
 		Explain: "The charger's last conversation with the cloud ended, and no other has begun for five minutes, though a healthy charger calls again after 10 s to 4 minutes. In a load-balanced installation it goes on charging offline after six minutes (F-6).",
-		Advice:  "Run: chargegate charger {CHARGER}. It says what to do.",
+		Advice:  "Run: sudo chargegate charger {CHARGER}. It says what to do.",
 	}
 	ChargersOffline = &Kind{
 		ID: "chargers-offline", Level: Warning,
 		Text:    "{COUNT} chargers have been without the cloud for five minutes: {NAMES}",
 		Explain: "Several chargers lost the cloud together and none of them is back. That points to something they share: their power, an access point, or the uplink of this box.",
-		Advice:  "Run: chargegate status. If most stand at wifi, look at the power of the chargers and at the radio; if they stand at cloud, at the uplink.",
+		Advice:  "Run: sudo chargegate status. If most stand at wifi, look at the power of the chargers and at the radio; if they stand at cloud, at the uplink.",
 	}
 	ChargerAway = &Kind{
 		ID: "charger-away", Level: Info,
@@ -42,7 +42,7 @@ var (
 		ID: "chargers-missing", Level: Warning,
 		Text:    "{COUNT} of {OF} chargers have not come online since the start {SINCE} ago: {NAMES}",
 		Explain: "After a power cut chargers are back within a minute or two. These are in the inventory and have not had a conversation with the cloud since the daemon started.",
-		Advice:  "Run: chargegate status. It says for each what is missing. One that is not wanted on the Wi-Fi (4G or PLC, Z-15) may be taken out of the inventory.",
+		Advice:  "Run: sudo chargegate status. It says for each what is missing. One that is not wanted on the Wi-Fi (4G or PLC, Z-15) may be taken out of the inventory.",
 	}
 	InventoryLoaded = &Kind{
 		ID: "inventory-loaded", Level: Info,
@@ -77,7 +77,7 @@ var (
 		ID: "inventory-strangers-small", Level: Warning,
 		Text:    "network {NETWORK} has {LEFT} of {OF} addresses left for devices that are not in the inventory; the others are kept for chargers",
 		Explain: "A new charger that is not in the inventory yet gets an address out of a small range of its own, so that strangers never take the chargers' (Z-5). The column address of chargers.csv keeps most of that range for others.",
-		Advice:  "Choose addresses outside of that range (chargegate plan shows it) and run: sudo systemctl reload chargegated.",
+		Advice:  "Choose addresses outside of that range (sudo chargegate plan shows it) and run: sudo systemctl reload chargegated.",
 	}
 	InventoryNetworkAuto = &Kind{
 		ID: "inventory-network-auto", Level: Warning,

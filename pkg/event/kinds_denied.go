@@ -35,6 +35,13 @@ var (
 		Explain: "A device that tries more than a healthy charger ever would, such as one port after the other. The log is kept readable for the others.",
 		Advice:  "Find out what this device is: it tries what is open.",
 	}
+	DeniedManyDevices = &Kind{
+		ID: "denied-many-devices", Level: Warning,
+		Text:    "more than {COUNT} devices that nobody knows were refused something within an hour, lastly in {NETWORK}; more are counted, not written, until the hour is over",
+		Explain: "Addresses of devices (MAC) are easy to make up: most likely it is one device that writes ever new ones on its packets. All of it is refused. The chargers of the inventory are written about as ever.",
+		Advice:  "Find the device that makes them up: change the network's password if it is not a charger.",
+		Every:   hour,
+	}
 	DeniedUplink = &Kind{
 		ID: "denied-uplink", Level: Info,
 		Text:    "{SRC} was refused {WHAT} on the uplink {INTERFACE}",
@@ -63,6 +70,6 @@ var (
 )
 
 var deniedKinds = []*Kind{
-	DeniedRefused, DeniedDirect, DeniedSpoofed, DeniedNoise, DeniedManyRefusals,
+	DeniedRefused, DeniedDirect, DeniedSpoofed, DeniedNoise, DeniedManyRefusals, DeniedManyDevices,
 	DeniedUplink, DeniedWaiting, DeniedWatching, DeniedFlood,
 }

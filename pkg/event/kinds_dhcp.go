@@ -96,7 +96,7 @@ var (
 		ID: "dhcp-pool-nearly-full", Level: Error,
 		Text:    "{NETWORK}: {USED} of {SIZE} addresses for chargers are given away; soon new ones get none",
 		Explain: "More than 95 % of the network's addresses are in use. Chargers that have an address keep it.",
-		Advice:  "Set the real number of chargers for this network under chargers, and restart. If there are not that many chargers, find out which devices are on this network: chargegate chargers.",
+		Advice:  "Set the real number of chargers for this network under chargers, and restart. If there are not that many chargers, find out which devices are on this network: sudo chargegate chargers.",
 	}
 	PoolRecovered = &Kind{
 		ID: "dhcp-pool-recovered", Level: Info,
@@ -239,7 +239,7 @@ var (
 		ID: "dhcp-no-carrier", Level: Warning,
 		Text:    "{NETWORK}: {INTERFACE} has no carrier or is switched off; nobody on it can be reached",
 		Explain: "The interface is there, but the cable is not plugged in, the device at its other end has no power, or the radio is not on the air.",
-		Advice:  "Run: ip link show {INTERFACE}. Without UP between the < > it is switched off: sudo systemctl restart chargegate-prepare. Otherwise check the cable at both ends and the power of the access point. For a radio of this box: systemctl status chargegate-ap@{NETWORK}.",
+		Advice:  "Run: ip link show {INTERFACE}. Without UP between the < > it is switched off: sudo systemctl restart chargegate-prepare. Otherwise check the cable at both ends and the power of the access point. For a radio of this box: sudo systemctl status chargegate-ap@{NETWORK}.",
 	}
 	CarrierBack = &Kind{
 		ID: "dhcp-carrier-back", Level: Info,
@@ -268,7 +268,7 @@ var (
 		ID: "dhcp-queue-full", Level: Warning,
 		Text:    "{NETWORK}: more requests for addresses arrive than can be answered; some were dropped",
 		Explain: "Thousands of requests are waiting. Devices ask again by themselves.",
-		Advice:  "Nothing at once, after a power cut. If it lasts, a device floods the network: chargegate chargers shows who was heard last.",
+		Advice:  "Nothing at once, after a power cut. If it lasts, a device floods the network: sudo chargegate chargers shows who was heard last.",
 		Every:   minute,
 	}
 	DHCPPacketDropped = &Kind{
@@ -288,7 +288,7 @@ var (
 		ID: "dhcp-send-full", Level: Warning,
 		Text:    "{NETWORK}: {INTERFACE} does not take answers about addresses as quickly as they are made; some were dropped",
 		Explain: "Thousands of answers wait in the queue of the interface, mostly for one device that sleeps, or is out of reach, and lets itself be asked for all the same. Nobody waits behind it: what finds no room is dropped, and who is not answered asks again.",
-		Advice:  "Nothing at once, after a power cut. If it lasts, look at the interface of this network, ip -s link, and at who asks without end: chargegate chargers. net.core.wmem_max must be 4194304, as the package's sysctl.d file sets it.",
+		Advice:  "Nothing at once, after a power cut. If it lasts, look at the interface of this network, ip -s link, and at who asks without end: sudo chargegate chargers. net.core.wmem_max must be 4194304, as the package's sysctl.d file sets it.",
 		Every:   hour,
 	}
 )

@@ -3,9 +3,9 @@ package event
 // What is said of descriptors that outlive the process.
 var (
 	HandoverTaken = &Kind{
-		ID: "handover-taken", Level: Info,
+		ID: "handover-taken", Level: Debug,
 		Text:    "{WHAT} was taken over from the process before this one",
-		Explain: "systemd kept the descriptor while the daemon was restarted, so nobody who called meanwhile was turned away.",
+		Explain: "systemd kept the descriptor while the daemon was restarted, so nobody who called meanwhile was turned away. What became of the conversations is said by handover-conversations.",
 	}
 	HandoverKeepFailed = &Kind{
 		ID: "handover-keep-failed", Level: Warning,

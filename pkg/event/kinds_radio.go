@@ -59,7 +59,7 @@ var (
 		ID: "radio-not-access-point", Level: Warning,
 		Text:    "the radio {INTERFACE} of {NETWORK} is not an access point but: {TYPE}",
 		Explain: "The interface is there, but nothing has made it an access point. hostapd does that, once the services of this box are ready. Chargers of this network have no Wi-Fi.",
-		Advice:  "Run: systemctl status chargegate-ap@{NETWORK}, and read the last lines of its log. Nothing else, like NetworkManager or wpa_supplicant, may use this interface.",
+		Advice:  "Run: sudo systemctl status chargegate-ap@{NETWORK}, and read the last lines of its log. Nothing else, like NetworkManager or wpa_supplicant, may use this interface.",
 	}
 	RadioFailed = &Kind{
 		ID: "radio-failed", Level: Warning,
@@ -89,7 +89,7 @@ var (
 		ID: "radio-full", Level: Warning,
 		Text:    "the radio {INTERFACE} of {NETWORK} is full: {STATIONS} stations of at most {LIMIT}",
 		Explain: "The radio holds as many stations as max_stations allows (F-10). The next one cannot join.",
-		Advice:  "Look for strangers on it (chargegate chargers); if there are none, this network needs another radio or an external access point.",
+		Advice:  "Look for strangers on it (sudo chargegate chargers); if there are none, this network needs another radio or an external access point.",
 	}
 )
 

@@ -41,14 +41,14 @@ var (
 		ID: "resolver-names-lost", Level: Error,
 		Text:    "names cannot be asked for: {ERROR}",
 		Explain: "No DNS server of the uplink can be reached, or none is named. Chargers get the addresses that are still remembered, for up to three days; names that were never asked cannot be resolved.",
-		Advice:  "Check the uplink: its cable, its router, and whom this box asks (cat /etc/resolv.conf). If that is nobody, or this box itself, write the router's address as upstreams under [dns], then: sudo systemctl restart chargegate-prepare. Nothing has to be done at the chargers. The command chargegate doctor asks every server.",
+		Advice:  "Check the uplink: its cable, its router, and whom this box asks (cat /etc/resolv.conf). If that is nobody, or this box itself, write the router's address as upstreams under [dns], then: sudo systemctl restart chargegate-prepare. Nothing has to be done at the chargers. The command sudo chargegate doctor asks every server.",
 		Every:   10 * minute,
 	}
 	ResolverOnlyErrors = &Kind{
 		ID: "resolver-only-errors", Level: Error,
 		Text:    "every DNS server answers with errors, lastly: {ERROR}",
 		Explain: "The DNS servers of the uplink answer, but to whatever they are asked with an error (SERVFAIL, REFUSED) or with nothing that can be used. A router does that while its own way to the Internet is down. Chargers get the addresses that are still remembered, for up to three days.",
-		Advice:  "Restart the router, or write another server as upstreams under [dns], then: sudo systemctl restart chargegate-prepare. The command chargegate doctor asks every server.",
+		Advice:  "Restart the router, or write another server as upstreams under [dns], then: sudo systemctl restart chargegate-prepare. The command sudo chargegate doctor asks every server.",
 		Every:   10 * minute,
 	}
 	ResolverNamesRestored = &Kind{
@@ -81,7 +81,7 @@ var (
 		ID: "resolver-overload", Level: Warning,
 		Text:    "more than {LIMIT} questions at once; some were dropped",
 		Explain: "So many questions wait for an answer that new ones are dropped. Whoever asked tries again by itself.",
-		Advice:  "If one device asks too much, resolver-asked-too-much names it. Otherwise the DNS servers are slow: run chargegate doctor, which asks each of them.",
+		Advice:  "If one device asks too much, resolver-asked-too-much names it. Otherwise the DNS servers are slow: run sudo chargegate doctor, which asks each of them.",
 		Every:   minute,
 	}
 	ResolverRecalled = &Kind{

@@ -6,13 +6,13 @@ var (
 		ID: "volume-excess", Level: Warning,
 		Text:    "{CHARGER} has moved {VOLUME} today, far more than a charger needs, {OF} of it with {NAME}; it began {SINCE}",
 		Explain: "A charger needs about 3 MB a day and 5 MB more for each charging session (Z-14); firmware is 5 MB. More than 100 MB on one day is none of these, whatever the charger does and however often it has to call again. SINCE is when it had moved 8 MB, as much as a day with one charging session takes. This is said once a day for each device. The bytes are those of the conversations, both ways; a mobile contract counts a little more.",
-		Advice:  "Run: chargegate charger {CHARGER}. If it is firmware that is fetched again and again, look at the signal and tell Zaptec; if the name is one of [[egress.allow]], ask whoever runs that server; if it is no charger, find out what it is.",
+		Advice:  "Run: sudo chargegate charger {CHARGER}. If it is firmware that is fetched again and again, look at the signal and tell Zaptec; if the name is one of [[egress.allow]], ask whoever runs that server; if it is no charger, find out what it is.",
 	}
 	VolumeExcessOthers = &Kind{
 		ID: "volume-excess-others", Level: Warning,
 		Text:    "devices without an account of their own have moved {VOLUME} today, {OF} of it with {NAME}; it began {SINCE}",
 		Explain: "Those who hold no lease, who use a charger's MAC on another network, or who are unknown and more than 64 on one day, have one account together. More than 100 MB on it is far more than a charger needs. This is said once a day.",
-		Advice:  "Run: chargegate chargers, and find out what the devices are that are not in the inventory.",
+		Advice:  "Run: sudo chargegate chargers, and find out what the devices are that are not in the inventory.",
 	}
 	VolumeUnread = &Kind{
 		ID: "volume-unread", Level: Warning,

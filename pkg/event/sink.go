@@ -130,6 +130,11 @@ func (q *Queue) Run(ctx context.Context) {
 	}
 }
 
+// inJournal writes a text's {FIELD} as journalctl -x fills it in: @FIELD@.
+func inJournal(text string) string {
+	return strings.NewReplacer("{", "@", "}", "@").Replace(text)
+}
+
 // Catalog returns the journal catalogue (systemd's message catalogue format)
 // of the whole vocabulary: what journalctl -x prints below each line.
 func Catalog() string {
@@ -138,7 +143,7 @@ func Catalog() string {
 	for _, k := range All() {
 		fmt.Fprintf(&b, "\n-- %s\nSubject: %s\nDefined-By: chargegate\n\n%s\n", k.MessageID(), k.ID, k.Explain)
 		if k.Advice != "" {
-			fmt.Fprintf(&b, "\nWhat to do: %s\n", k.Advice)
+			fmt.Fprintf(&b, "\nWhat to do: %s\n", inJournal(k.Advice))
 		}
 	}
 	return b.String()

@@ -37,7 +37,7 @@ func remedy(source, reason string) event.Field {
 	do := "Run: chronyc sources. Where no source answers, check the uplink, and whether UDP port 123 is open to the Internet; where all are marked x, they contradict one another: add another. Time comes back by itself."
 	switch {
 	case source == Kernel:
-		do = "Run: timedatectl. It must say: System clock synchronized: yes. If it does, run: chargegate doctor."
+		do = "Run: timedatectl. It must say: System clock synchronized: yes. If it does, run: sudo chargegate doctor."
 	case reason == chronydAway || reason == chronydHangs || reason == chronydBabbles:
 		do = "Run: sudo systemctl restart chrony. If it ends again, systemctl status chrony says why; its configuration must keep cmdport 323 and bindcmdaddress 127.0.0.1."
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"chargegate/pkg/policy"
@@ -56,6 +57,27 @@ func plain(name string) string {
 // errAnswer marks an upstream's message that cannot be used.
 var errAnswer = errors.New("unusable answer")
 
+// An unusableError is an answer that holds addresses, and none of them can be a
+// server's. Whoever looks a name up may ask it which they are.
+type unusableError struct{ addrs []netip.Addr }
+
+func (e *unusableError) Error() string {
+	const most = 3
+	var list []string
+	for _, a := range e.addrs[:min(len(e.addrs), most)] {
+		list = append(list, a.String())
+	}
+	if more := len(e.addrs) - most; more > 0 {
+		list = append(list, fmt.Sprintf("%d more", more))
+	}
+	return "it gives only addresses that no server on the Internet has: " + strings.Join(list, ", ")
+}
+
+func (e *unusableError) Unwrap() error { return errAnswer }
+
+// Unusable returns the addresses, at least one.
+func (e *unusableError) Unusable() []netip.Addr { return slices.Clone(e.addrs) }
+
 // reduce keeps of an upstream's message what answers "A of name": the CNAME
 // chain that begins at name, and the addresses at its end. Everything else is
 // dropped, so that no upstream can plant records that were not asked for.
@@ -70,7 +92,7 @@ func reduce(name string, m *dns.Msg, usable func(netip.Addr) bool) (answer, erro
 	if err != nil {
 		return answer{}, err
 	}
-	strange := 0
+	var strange []netip.Addr
 	for _, rr := range m.Answer {
 		r, ok := rr.(*dns.A)
 		if !ok || r.Hdr.Class != dns.ClassINET || key(r.Hdr.Name) != at {
@@ -78,15 +100,19 @@ func reduce(name string, m *dns.Msg, usable func(netip.Addr) bool) (answer, erro
 		}
 		addr, ok := netip.AddrFromSlice(r.A.To4())
 		switch {
-		case !ok || !usable(addr):
-			strange++
+		case !ok:
+			return answer{}, fmt.Errorf("%w: a record of %s holds no address", errAnswer, plain(name))
+		case !usable(addr):
+			if len(strange) < maxAddrs && !slices.Contains(strange, addr) {
+				strange = append(strange, addr)
+			}
 		case len(a.addrs) < maxAddrs && !slices.Contains(a.addrs, addr):
 			a.addrs = append(a.addrs, addr)
 			a.records = append(a.records, rr)
 		}
 	}
-	if len(a.addrs) == 0 && strange > 0 {
-		return answer{}, fmt.Errorf("%w: %s has only addresses that are no server on the Internet", errAnswer, plain(name))
+	if len(a.addrs) == 0 && len(strange) > 0 {
+		return answer{}, &unusableError{strange}
 	}
 	if len(a.addrs) > 0 {
 		// RFC 6604: the rcode speaks of the end of the chain, which exists.

@@ -15,28 +15,43 @@ import (
 // LookupNetIP returns the addresses of an allowed name, from the same memory and
 // the same upstreams that chargers are answered from, as long as ctx allows. The
 // network must be "ip4" or "ip". Errors are *net.DNSError; a name that the list
-// does not hold is not found, whatever the world says of it.
+// does not hold is not found, whatever the world says of it. Where a server gave
+// nothing but addresses that no server can have, one of the errors within has them:
+// Unusable() []netip.Addr.
 func (s *Server) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
-	refusal := func(text string, notFound, temporary bool) error {
-		return &net.DNSError{Err: text, Name: host, IsNotFound: notFound, IsTemporary: temporary,
-			IsTimeout: temporary && errors.Is(ctx.Err(), context.DeadlineExceeded)}
-	}
+	refusal := func(text string) error { return &net.DNSError{Err: text, Name: host, IsNotFound: true} }
 	if network != "ip4" && network != "ip" {
-		return nil, refusal(fmt.Sprintf("no addresses of network %q here, IPv4 only", network), true, false)
+		return nil, refusal(fmt.Sprintf("no addresses of network %q here, IPv4 only", network))
 	}
 	q := dns.Question{Name: dns.Fqdn(host), Qtype: dns.TypeA, Qclass: dns.ClassINET}
 	if _, ok := dns.IsDomainName(q.Name); !ok || rule(s.list, q) != lookup {
-		return nil, refusal("not on the allow-list", true, false)
+		return nil, refusal("not on the allow-list")
 	}
 	f, err := s.memory.find(ctx, key(host))
 	if err != nil {
-		return nil, refusal(err.Error(), false, true)
+		return nil, &net.DNSError{UnwrapErr: err, Err: err.Error(), Name: host, IsTemporary: true,
+			IsTimeout: errors.Is(ctx.Err(), context.DeadlineExceeded)}
 	}
 	s.noteOrigin(key(host), f)
-	if len(f.addrs) == 0 {
-		return nil, refusal("no such host", true, false)
+	switch {
+	case len(f.addrs) > 0:
+	case f.rcode == dns.RcodeNameError:
+		return nil, refusal("no DNS server knows this name: check its spelling")
+	default:
+		return nil, refusal("this name has no IPv4 address")
 	}
 	return slices.Clone(f.addrs), nil
+}
+
+// Known returns the addresses of an allowed name that LookupNetIP would return at
+// once, because they still count; else nothing. They must not be changed.
+func (s *Server) Known(host string) []netip.Addr {
+	k, ok := s.memory.peek(key(host), time.Now())
+	if !ok || len(k.addrs) == 0 {
+		return nil
+	}
+	s.count.lookups[fromCache].Add(1)
+	return k.addrs
 }
 
 // Confirmed says how long ago the addresses of a name were last confirmed, when

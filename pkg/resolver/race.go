@@ -29,6 +29,7 @@ type race struct {
 	silent   chan *runner // those that have been silent for too long
 	err      error        // of the last try that ended
 	unproven *answer      // that there is nothing, as the first said who could not prove it
+	unusable error        // that there is nothing but addresses which no server has, as the first said
 }
 
 // A runner is one try of a race.
@@ -172,10 +173,18 @@ func (r *race) failed(end report) {
 	if r.unproven == nil && errors.Is(end.err, errUnproven) {
 		r.unproven = &end.answer
 	}
+	var unusable *unusableError
+	if r.unusable == nil && errors.As(end.err, &unusable) {
+		r.unusable = end.err
+	}
 }
 
-// end returns what there is when nobody has won.
+// end returns what there is when nobody has won. A false address says more than
+// silence, and than that there is nothing without a proof.
 func (r *race) end(ctx context.Context) (answer, error) {
+	if r.unusable != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		return answer{}, r.unusable
+	}
 	if r.unproven != nil && !errors.Is(ctx.Err(), context.Canceled) {
 		return *r.unproven, nil
 	}

@@ -320,7 +320,7 @@ func TestLookupNetIP(t *testing.T) {
 		{"ip4", "pool.ntp.org", true, "not on the allow-list"},
 		{"ip4", "", true, "not on the allow-list"},
 		{"ip4", strings.Repeat("x", 300), true, "not on the allow-list"},
-		{"ip4", "api.zaptec.com", true, "no such host"},
+		{"ip4", "api.zaptec.com", true, "no DNS server knows this name: check its spelling"},
 		{"ip4", "devices.zaptec.com", false, "SERVFAIL"},
 	}
 	for _, tt := range tests {
@@ -340,6 +340,25 @@ func TestLookupNetIP(t *testing.T) {
 	cancel()
 	if _, err := g.LookupNetIP(ctx, "ip4", "zapcloud-api.azurewebsites.net"); err == nil {
 		t.Error("a lookup without time succeeded")
+	}
+}
+
+// Whoever looks up a name to which servers give nothing but false addresses learns
+// which, also where another server says without proof that there is nothing.
+func TestLookupTellsFalseAddresses(t *testing.T) {
+	t.Parallel()
+	falsely := upstream(t, nil, says(t, hub+" 60 IN A 127.0.0.1", hub+" 60 IN A 0.0.0.0"))
+	nothing := upstream(t, nil, fails(dns.RcodeNameError))
+	for name, servers := range map[string][]netip.AddrPort{
+		"the only server": {falsely}, "the first of two": {falsely, nothing}, "the second of two": {nothing, falsely},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := open(t, zaptecAnd(t), servers...).LookupNetIP(t.Context(), "ip4", policy.Hub)
+			var bad interface{ Unusable() []netip.Addr }
+			if !errors.As(err, &bad) || fmt.Sprint(bad.Unusable()) != "[127.0.0.1 0.0.0.0]" || !strings.Contains(err.Error(), "127.0.0.1, 0.0.0.0") {
+				t.Errorf("%v", err)
+			}
+		})
 	}
 }
 

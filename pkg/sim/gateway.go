@@ -121,6 +121,7 @@ var switches = []string{
 	"net/ipv4/conf/all/accept_source_route 0", "net/ipv4/conf/all/route_localnet 0",
 	"net/ipv4/conf/all/arp_ignore 1", "net/ipv4/conf/all/arp_announce 2", "net/ipv4/icmp_ratelimit 0",
 	"net/ipv4/tcp_mtu_probing 1",
+	"net/ipv4/tcp_rmem 4096 131072 524288", "net/ipv4/tcp_wmem 4096 16384 524288",
 }
 
 // rendered reads every file below dir, by its path there.
@@ -244,7 +245,9 @@ func (g *Gateway) chronyc(ctx context.Context, args ...string) (string, error) {
 }
 
 // daemonCaps are the capabilities that the daemon's unit gives it. In the
-// garage it is root and has no other ones either.
+// garage it is root and has no other ones either: what the kernel allows only those
+// who have CAP_SYS_RESOURCE or CAP_SYS_ADMIN (pipe(7), pipe-user-pages-soft) it is
+// not allowed here either, though it shares its bounds with all that root runs.
 var daemonCaps = []int{unix.CAP_NET_BIND_SERVICE, unix.CAP_NET_RAW}
 
 // StartDaemon starts the daemon, which finds nothing kept from the one before, and

@@ -124,8 +124,8 @@ func nameEnd(m []byte, at int) int {
 	return -1
 }
 
-// benchAddr is the address of a name as it stands in a message: one of those kept
-// for benchmarks (198.18.0.0/15, RFC 2544), whatever the case of its letters.
+// benchAddr is the address of a name as it stands in a message: one of benchNets,
+// whatever the case of its letters.
 func benchAddr(name []byte) [4]byte {
 	h := uint32(2166136261) // FNV-1a
 	for _, c := range name {
@@ -134,5 +134,5 @@ func benchAddr(name []byte) [4]byte {
 		}
 		h = (h ^ uint32(c)) * 16777619
 	}
-	return [4]byte{198, 18 | byte(h>>16&1), byte(h >> 8), byte(h)}
+	return [4]byte{198, 16 | byte(h>>16&1), byte(h >> 8), byte(h)}
 }

@@ -81,8 +81,10 @@ type ChargerDetail struct {
 	Station *Station `json:"station,omitempty"`
 	// NoSignal says that the radio it is on is known to report no signal.
 	NoSignal bool `json:"no_signal,omitempty"`
+	// Started is when the daemon did: Past begins there.
+	Started time.Time `json:"started"`
 	// Conversations are those that it has open, the oldest first, and Past the last
-	// twenty that are over or came to nothing, the newest first.
+	// twenty that are over or came to nothing since Started, the newest first.
 	Conversations []Conversation `json:"conversations"`
 	Past          []Past         `json:"past"`
 	// Volume is what it moved; absent: nobody keeps accounts, or they are somebody

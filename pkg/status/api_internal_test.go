@@ -45,7 +45,10 @@ func TestTroubleOfANetworkIsTold(t *testing.T) {
 		}
 		var doctor Doctor
 		server.get("/v1/doctor", &doctor)
-		if !slices.Contains(doctor.Checks, Check{Name: "network P1", Result: Fail, Found: problem, Do: "Mend it."}) {
+		if !slices.ContainsFunc(doctor.Checks, func(c Check) bool {
+			c.Took = 0
+			return c == Check{Name: "network P1", Result: Fail, Found: problem, Do: "Mend it."}
+		}) {
 			t.Errorf("doctor does not name it: %+v", doctor.Checks)
 		}
 	}

@@ -167,7 +167,7 @@ func find(all []Charger, who string) (Charger, bool) {
 
 // detail is everything about one charger.
 func (s *Server) detail(c Charger, now time.Time) ChargerDetail {
-	d := ChargerDetail{Charger: c, Events: s.events(now, query{who: s.src.Book.NameOf(c.MAC), level: event.Info, limit: detailEvents}).Events}
+	d := ChargerDetail{Charger: c, Started: s.src.Started, Events: s.events(now, query{who: s.src.Book.NameOf(c.MAC), level: event.Info, limit: detailEvents}).Events}
 	s.addVolume(&d, now)
 	for _, r := range s.radios() {
 		for _, st := range r.Stations {

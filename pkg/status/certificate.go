@@ -77,6 +77,10 @@ func (s *Server) alsoIssuedFor(ctx context.Context, own *x509.Certificate) strin
 		if err != nil {
 			continue
 		}
+		addrs, why, _ := s.dialable(r.Name, r.Ports[0], addrs)
+		if why != "" {
+			continue
+		}
 		conn, why := s.reach(ctx, addrs, r.Ports[0])
 		if why != "" {
 			continue

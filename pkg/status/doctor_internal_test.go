@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -226,6 +227,62 @@ func TestAnInspectorIsNotZaptec(t *testing.T) {
 	}
 }
 
+// Doctor sends nothing to an address that a charger would not be let out to, and says
+// what egress says of it.
+func TestDoctorDialsWhatEgressWould(t *testing.T) {
+	t.Parallel()
+	h := newHouse(nil)
+	h.src.LookupNetIP = func(context.Context, string, string) ([]netip.Addr, error) {
+		return []netip.Addr{netip.MustParseAddr("192.168.7.7"), netip.MustParseAddr("127.0.0.1")}, nil
+	}
+	var dialled atomic.Int64
+	h.src.Dial = func(_ context.Context, _, address string) (net.Conn, error) {
+		dialled.Add(1)
+		return nil, errors.New("dialled " + address)
+	}
+	const why, do = "192.168.7.7 is private and the rule does not name it", "Name it."
+	h.src.Dialable = func(name string, port uint16, addrs []netip.Addr) ([]netip.Addr, string, string) {
+		if name == "ocpp.example.com" && port == 443 && len(addrs) == 2 {
+			return nil, why, do
+		}
+		return addrs[1:], "", ""
+	}
+	s := New(Config{}, h.src, nil)
+	rule := policy.Rule{Name: "ocpp.example.com", Ports: []uint16{443, 8080}, Reason: "test"}
+	if got, want := s.checkWay(t.Context(), rule, 443, true), fail(do, why); got != want || dialled.Load() != 0 {
+		t.Errorf("%+v, dialled %d times; want %+v", got, dialled.Load(), want)
+	}
+	if got := s.checkWay(t.Context(), rule, 8080, true); !strings.HasSuffix(got.found, "dialled 127.0.0.1:8080") || dialled.Load() != 1 {
+		t.Errorf("%+v, dialled %d times; want the one that may be", got, dialled.Load())
+	}
+}
+
+// Why a name does not resolve decides what is to be done.
+func TestUnresolvedNames(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		err       error
+		found, do string
+	}{
+		{&net.DNSError{Err: "no DNS server knows this name: check its spelling", Name: "x.example.com", IsNotFound: true},
+			"it cannot be resolved: no DNS server knows this name: check its spelling", "Check its spelling"},
+		{&net.DNSError{Err: "it gives only 127.0.0.1", Name: "x.example.com", UnwrapErr: falsely{}},
+			"it cannot be resolved: it gives only 127.0.0.1", "The DNS server gives a false answer"},
+		{&net.DNSError{Err: "SERVFAIL", Name: "x.example.com", IsTemporary: true}, "it cannot be resolved: SERVFAIL", "See the check of the DNS servers"},
+	} {
+		h := newHouse(nil)
+		h.src.LookupNetIP = func(context.Context, string, string) ([]netip.Addr, error) { return nil, tt.err }
+		if got := New(Config{}, h.src, nil).checkName(t.Context(), "x.example.com"); got.found != tt.found || !strings.HasPrefix(got.do, tt.do) {
+			t.Errorf("%q: %q", got.found, got.do)
+		}
+	}
+}
+
+type falsely struct{}
+
+func (falsely) Error() string          { return "false" }
+func (falsely) Unusable() []netip.Addr { return []netip.Addr{netip.MustParseAddr("127.0.0.1")} }
+
 func TestInWords(t *testing.T) {
 	t.Parallel()
 	socket := func(err error) error {
@@ -261,8 +318,19 @@ func TestInWords(t *testing.T) {
 			t.Errorf("%q became %q, want %q", text, got, want)
 		}
 	}
-	if got := joined([]string{"a", "b"}, []string{"refused", "no answer within 3 s"}); got != "a: refused; b: no answer within 3 s" {
-		t.Errorf("joined: %q", got)
+	silent, said := "no answer within 3 s", "refused"
+	for want, whys := range map[string][]string{
+		silent:                                {silent},
+		"a: refused; b: no answer within 3 s": {said, silent},
+		"none of 32 addresses answers within 3 s":          append(slices.Repeat([]string{silent}, 31), "no answer within 1 s"),
+		"refused, at each of 6 addresses":                  slices.Repeat([]string{said}, 6),
+		"1 address: refused; 9 addresses: " + silent:       append([]string{said}, slices.Repeat([]string{silent}, 9)...),
+		"a: refused; b: refused; c: refused; d: " + silent: {said, said, said, silent},
+	} {
+		at := strings.Split("abcdefghijklmnopqrstuvwxyzABCDEF", "")[:len(whys)]
+		if got := joined(at, whys); got != want {
+			t.Errorf("joined: %q, want %q", got, want)
+		}
 	}
 }
 

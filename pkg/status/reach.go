@@ -51,7 +51,7 @@ func (s *Server) checkName(ctx context.Context, name string) finding {
 		err = errors.New("it has no IPv4 address")
 	}
 	if err != nil {
-		return fail("See the check of the DNS servers. Chargers can only be let out to names that resolve.", "it cannot be resolved: %s", whyUnresolved(err))
+		return fail(unresolvedAdvice(err), "it cannot be resolved: %s", whyUnresolved(err))
 	}
 	if s.src.Confirmed != nil {
 		if ago, old := s.src.Confirmed(name); old {
@@ -60,6 +60,20 @@ func (s *Server) checkName(ctx context.Context, name string) finding {
 		}
 	}
 	return pass("%s", listed(texts(addrs)))
+}
+
+// unresolvedAdvice tells a name that does not exist, and false answers, from servers
+// that do not answer.
+func unresolvedAdvice(err error) string {
+	var bad interface{ Unusable() []netip.Addr } // see the resolver's LookupNetIP
+	var e *net.DNSError
+	switch {
+	case errors.As(err, &bad):
+		return "The DNS server gives a false answer, as filters do for names they block. Have it let the name through, or name another one under [dns] upstreams."
+	case errors.As(err, &e) && e.IsNotFound:
+		return "Check its spelling under [[egress.allow]]; Zaptec's own names exist, and then the DNS server gives a false answer."
+	}
+	return "See the check of the DNS servers. Chargers can only be let out to names that resolve."
 }
 
 // whyUnresolved leaves out the name, which stands before it already.
@@ -78,6 +92,10 @@ func (s *Server) checkWay(ctx context.Context, r policy.Rule, port uint16, sure 
 		return fail("See the check of the name.", "the name does not resolve, so it was not tried")
 	}
 	began := time.Now()
+	addrs, why, do := s.dialable(r.Name, port, addrs)
+	if why != "" {
+		return fail(do, "%s", why)
+	}
 	conn, why := s.reach(ctx, addrs, port)
 	if why != "" {
 		return fail(openPort(port, r.Reason), "it cannot be reached from here: %s", why)
@@ -99,7 +117,16 @@ func openPort(port uint16, reason string) string {
 	return fmt.Sprintf("Outgoing TCP port %d must be open in the site's firewall and router, for this box (%s).", port, reason)
 }
 
-// reach connects to the first address that answers, or says why none did.
+// dialable returns those of a name's addresses that chargers would be let out to.
+func (s *Server) dialable(name string, port uint16, addrs []netip.Addr) (may []netip.Addr, why, do string) {
+	if s.src.Dialable == nil {
+		return addrs, "", ""
+	}
+	return s.src.Dialable(name, port, addrs)
+}
+
+// reach connects to the first address that answers, or says why none did. The addresses
+// must be dialable.
 func (s *Server) reach(ctx context.Context, addrs []netip.Addr, port uint16) (conn net.Conn, why string) {
 	var at, whys []string
 	for _, addr := range addrs {

@@ -64,6 +64,9 @@ type Sources struct {
 	// confirmed, when they are old ones that no DNS server has confirmed since they
 	// ended.
 	Confirmed func(host string) (ago time.Duration, old bool)
+	// Dialable says which addresses of an allowed name egress would dial, or why it would
+	// dial none and what to do about it. Doctor sends nothing to any other. Nil: all.
+	Dialable func(name string, port uint16, addrs []netip.Addr) (may []netip.Addr, why, do string)
 	// Dial is how doctor reaches an allowed name; nil: a plain net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 

@@ -22,23 +22,29 @@ type Conversation struct {
 	Silent Seconds        `json:"silent_seconds"` // since a byte last moved
 	Up     int64          `json:"up_bytes"`
 	Down   int64          `json:"down_bytes"`
-	Taken  int            `json:"taken_over,omitempty"` // how many restarts of the daemon it has outlived
+	Taken  int            `json:"taken_over,omitempty"` // how many restarts and crashes of the daemon it has outlived
 }
 
 // A Past is a conversation that is over, or a call that came to nothing. Those that
 // followed each other and differ in nothing but their bytes are one.
 type Past struct {
-	Outcome string    `json:"outcome"` // "ended", "refused", or "unreachable": nobody answered
-	Name    string    `json:"name,omitempty"`
-	Port    uint16    `json:"port,omitempty"`
-	Reason  string    `json:"reason"` // in words
-	Count   int       `json:"count"`
-	First   time.Time `json:"first"` // when the first of them ended
-	At      time.Time `json:"at"`    // and the last
-	Age     Seconds   `json:"age_seconds"`
-	Lasted  Seconds   `json:"lasted_seconds"` // all of them together
-	Up      int64     `json:"up_bytes"`
-	Down    int64     `json:"down_bytes"`
+	Outcome string `json:"outcome"` // "ended", "refused", or "unreachable": nobody answered
+	Name    string `json:"name,omitempty"`
+	Port    uint16 `json:"port,omitempty"`
+	// Cause is one word: of an unreachable one as in Outage, of a refused one "name" (it
+	// is not on the list), "port" (not on this one), "plain" (it was not TLS), "nameless"
+	// (nothing told a name), "hello" (it did not say what it wants), "direct" (the
+	// proxy's own port) or "limit" (too many at once).
+	Cause  string         `json:"cause,omitempty"`
+	Reason string         `json:"reason"`          // in words
+	Remote netip.AddrPort `json:"remote,omitzero"` // the server of the last one, where one took it
+	Count  int            `json:"count"`
+	First  time.Time      `json:"first"` // when the first of them ended
+	At     time.Time      `json:"at"`    // and the last
+	Age    Seconds        `json:"age_seconds"`
+	Lasted Seconds        `json:"lasted_seconds"` // all of them together
+	Up     int64          `json:"up_bytes"`
+	Down   int64          `json:"down_bytes"`
 }
 
 // A Volume is what a charger moved, by day and name (Z-14).
@@ -77,6 +83,7 @@ type Outage struct {
 	Port   uint16    `json:"port"`
 	Cause  string    `json:"cause"` // one word: "dns", "tcp", "address", "tls"
 	Words  string    `json:"words"` // the cause in words
+	Do     string    `json:"do"`    // what to do about it
 	Since  time.Time `json:"since"`
 	Age    Seconds   `json:"age_seconds"`
 	Failed int       `json:"failed"` // calls
@@ -131,15 +138,7 @@ func outageTrouble(o Outage) (text, do string) {
 		how = "can be reached now and then only"
 	}
 	text = fmt.Sprintf("%s on port %d %s%s: %s.", o.Name, o.Port, how, since(o.Age), orElse(plainText(o.Words), o.Cause))
-	switch o.Cause {
-	case "address":
-		do = "If the name belongs to a server inside the building, add its address to the rule under [[egress.allow]]: addresses = [\"ADDRESS\"]. If not, the DNS server gives false answers."
-	case "tls":
-		do = fmt.Sprintf("Look who answers: openssl s_client -connect %s:%d -servername %[1]s. A firewall or login page of the building may answer in its place: ask for the name to be let through unopened.", o.Name, o.Port)
-	default:
-		do = "Run: chargegate doctor. Where every name fails it is the uplink; where one fails alone it is a firewall of the building, or the service behind it is down."
-	}
-	return text, do
+	return text, orElse(o.Do, "Run: sudo chargegate doctor.")
 }
 
 // since says for how long, when that is worth saying.

@@ -24,7 +24,7 @@ func TestVolumeOfACharger(t *testing.T) {
 		}
 		return []Conversation{{Name: "zapcloud.azure-devices.net", Port: 8883, By: "sni", Reason: "Z-8", Remote: netip.MustParseAddrPort("192.0.2.1:8883"),
 				Opened: now.Add(-time.Hour), Silent: Seconds(time.Minute), Up: 1, Down: 2, Taken: 3}},
-			[]Past{{Outcome: "refused", Name: "x.example.com", Port: 443, Reason: "the name is not on the list", Count: 2, First: now.Add(-2 * time.Hour), At: now.Add(-time.Hour)}}
+			[]Past{{Outcome: "refused", Name: "x.example.com", Port: 443, Cause: "name", Reason: "the name is not on the list", Remote: netip.MustParseAddrPort("192.0.2.9:443"), Count: 2, First: now.Add(-2 * time.Hour), At: now.Add(-time.Hour)}}
 	}
 	h.src.Volume = func(mac charger.MAC, _ time.Time) Volume {
 		if mac != mac7 {
@@ -53,7 +53,7 @@ func TestVolumeOfACharger(t *testing.T) {
 		want []string
 	}{
 		"conversation": {first("conversations"), []string{"age_seconds", "by", "down_bytes", "name", "opened", "port", "reason", "remote", "silent_seconds", "taken_over", "up_bytes"}},
-		"past":         {first("past"), []string{"age_seconds", "at", "count", "down_bytes", "first", "lasted_seconds", "name", "outcome", "port", "reason", "up_bytes"}},
+		"past":         {first("past"), []string{"age_seconds", "at", "cause", "count", "down_bytes", "first", "lasted_seconds", "name", "outcome", "port", "reason", "remote", "up_bytes"}},
 		"volume":       {d["volume"], []string{"dated", "names", "since", "sum"}},
 		"row":          {d["volume"].(map[string]any)["sum"], []string{"last_30_days", "last_7_days", "name", "today", "yesterday"}},
 		"moved":        {d["volume"].(map[string]any)["sum"].(map[string]any)["last_30_days"], []string{"conversations", "down_bytes", "up_bytes"}},

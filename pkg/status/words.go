@@ -50,15 +50,42 @@ var plainer = strings.NewReplacer("i/o timeout", "no answer", "context deadline 
 // plainText takes the noise out of an error that has become a text.
 func plainText(text string) string { return plainer.Replace(noise.ReplaceAllString(text, "")) }
 
-// joined says of several addresses why none could be reached; once, when it is
-// the same of all.
+// fewAddresses is how many addresses a line holds.
+const fewAddresses = 4
+
+// joined says of several addresses why none could be reached: once, when it is the
+// same of all, and counted, where they are many. Those that were tried last had less
+// time not to answer.
 func joined(at, why []string) string {
-	if len(slices.Compact(slices.Clone(why))) == 1 {
-		return why[0]
+	const silent = "no answer within "
+	var kinds []string
+	count := map[string]int{}
+	for _, w := range why {
+		i := slices.IndexFunc(kinds, func(k string) bool { return k == w || strings.HasPrefix(k, silent) && strings.HasPrefix(w, silent) })
+		if i < 0 {
+			i = len(kinds)
+			kinds = append(kinds, w)
+		}
+		count[kinds[i]]++
 	}
-	parts := make([]string, len(why))
-	for i := range why {
-		parts[i] = at[i] + ": " + why[i]
+	within, mute := strings.CutPrefix(kinds[0], silent)
+	switch {
+	case len(why) == 1:
+		return why[0]
+	case len(kinds) == 1 && mute:
+		return fmt.Sprintf("none of %d addresses answers within %s", len(why), within)
+	case len(kinds) == 1:
+		return fmt.Sprintf("%s, at each of %d addresses", kinds[0], len(why))
+	}
+	var parts []string
+	if len(why) <= fewAddresses {
+		for i := range why {
+			parts = append(parts, at[i]+": "+why[i])
+		}
+		return strings.Join(parts, "; ")
+	}
+	for _, k := range kinds {
+		parts = append(parts, fmt.Sprintf("%s: %s", plural(count[k], "address", "addresses"), k))
 	}
 	return strings.Join(parts, "; ")
 }

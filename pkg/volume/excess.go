@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -53,13 +54,13 @@ func (b *Book) Excesses(now time.Time) []Excess {
 			continue
 		}
 		a.warned = true
-		top := slices.MaxFunc(a.lines, func(x, y line) int { return int(x.Total() - y.Total()) })
+		top := slices.MaxFunc(a.lines, func(x, y line) int { return cmp.Compare(x.Total(), y.Total()) })
 		x := Excess{MAC: mac, Total: sum, Name: top.name, Of: top.Figures}
 		if !a.heavy.IsZero() {
 			x.Since = max(time.Second, now.Sub(a.heavy))
 		}
 		out = append(out, x)
 	}
-	slices.SortFunc(out, func(x, y Excess) int { return int(y.Total.Total() - x.Total.Total()) })
+	slices.SortFunc(out, func(x, y Excess) int { return cmp.Compare(y.Total.Total(), x.Total.Total()) })
 	return out
 }

@@ -24,7 +24,9 @@ import (
 // The first line holds a checksum over all that follows it. Each further line is a
 // device, the second at which it came above Ordinary (0: it did not), and then for
 // each name its place in the list above, bytes up, bytes down and conversations.
-// The accounts of before the clock was known have no day.
+// The accounts of before the clock was known have no day. The file of a day that
+// they were entered in holds the checksum of theirs, as "undated", until theirs is
+// removed: they are not entered twice if the box loses its power in between.
 //
 // With three names each a charger takes 75 bytes: 3 kB a day for 40 chargers, 18 kB
 // for 250, 75 kB for 1000. The file of the day is written again every hour, and the
@@ -42,12 +44,15 @@ const (
 type head struct {
 	Day   string   `json:"day,omitempty"`
 	Names []string `json:"names"`
+	// Undated is the checksum of the undated file whose accounts stand in this one; in
+	// that file itself a number that makes it different from any other.
+	Undated string `json:"undated,omitempty"`
 }
 
 // encode writes a day down. wall turns a moment into one of the calendar; nil: it
 // is not known.
 func (d *day) encode(wall func(time.Time) time.Time) []byte {
-	h := head{Names: []string{}}
+	h := head{Names: []string{}, Undated: d.holds}
 	if d.date != 0 {
 		h.Day = d.date.String()
 	}
@@ -85,6 +90,12 @@ func (d *day) encode(wall func(time.Time) time.Time) []byte {
 	return append(fmt.Appendf(nil, "%s %d %08x\n", fileMagic, fileVersion, checksum(body)), body...)
 }
 
+// sumOf is the checksum of a file as its first line tells it.
+func sumOf(data []byte) string {
+	_, body, _ := bytes.Cut(data, []byte("\n"))
+	return fmt.Sprintf("%08x", checksum(body))
+}
+
 func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
 
 // decode reads what encode wrote. Anything else is an error that says what is
@@ -112,6 +123,7 @@ func decode(data []byte) (*day, error) {
 		return nil, err
 	}
 	d := newDay(0)
+	d.holds, d.sum = h.Undated, sumOf(data)
 	if h.Day != "" {
 		date, ok := parseDate(h.Day)
 		if !ok {
@@ -130,6 +142,9 @@ func decode(data []byte) (*day, error) {
 func (h head) check() error {
 	if len(h.Names) > maxDayNames+1 {
 		return errors.New("it holds too many names")
+	}
+	if len(h.Undated) > 8 {
+		return errors.New("it holds no checksum where one should be")
 	}
 	for i, name := range h.Names {
 		if len(name) > maxNameLength || slices.Contains(h.Names[:i], name) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,9 +32,9 @@ type Shelf struct {
 	mu sync.Mutex
 	// torn is what the last Save could not do: these days are to be written, and these
 	// files removed.
-	torn    []Date
-	refuse  map[string]bool
-	loosely bool // there is a file of undated accounts
+	torn   []Date
+	refuse map[string]bool
+	loose  string // the checksum of the file of undated accounts; empty: there is none
 }
 
 // A Fault is a file that could not be read. It was set aside if Aside says how it is
@@ -74,8 +75,13 @@ func Open(dir string, known func(MAC) bool) (*Book, *Shelf, []Fault) {
 	}
 	slices.SortFunc(days, byDate)
 	for _, d := range days {
+		if d.date == 0 {
+			s.loose = d.sum
+			if slices.ContainsFunc(days, func(x *day) bool { return x.holds == d.sum }) {
+				continue // they stand under their day, and the power went before this was removed
+			}
+		}
 		b.shelveLocked(d)
-		s.loosely = s.loosely || d.date == 0
 	}
 	s.tidy()
 	return b, s, faults
@@ -83,17 +89,35 @@ func Open(dir string, known func(MAC) bool) (*Book, *Shelf, []Fault) {
 
 // shelveLocked takes in a day that was read. Of more than Keep the last remain.
 func (b *Book) shelveLocked(d *day) {
-	for mac := range d.of {
-		if mac != (MAC{}) && !b.known(mac) {
-			d.strangers++
-		}
-	}
+	b.recountLocked(d)
 	if d.date == 0 {
 		b.loose = append(b.loose, d)
 		return
 	}
 	b.days[d.date] = d
 	b.pruneLocked(d.date)
+}
+
+// recountLocked counts the strangers of a day that was read, and the names that nobody
+// but they have.
+func (b *Book) recountLocked(d *day) {
+	d.strangers = 0
+	others := map[string]bool{}
+	for mac, a := range d.of {
+		if b.known(mac) {
+			for _, l := range a.lines {
+				others[l.name] = true
+			}
+		} else if mac != (MAC{}) {
+			d.strangers++
+		}
+	}
+	d.strange = 0
+	for name := range d.names {
+		if !others[name] {
+			d.strange++
+		}
+	}
 }
 
 // read reads one file, as far as it is worth reading: one byte too many shows that
@@ -155,7 +179,7 @@ func (s *Shelf) tidy() {
 func (s *Shelf) Save(b *Book) (written int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	files, gone := b.take(s.torn)
+	files, gone := b.take(s.torn, s.loose)
 	s.torn = nil
 	var errs []error
 	if len(files) > 0 {
@@ -172,13 +196,15 @@ func (s *Shelf) Save(b *Book) (written int, err error) {
 			continue
 		}
 		written += len(f.data)
-		s.loosely = s.loosely || f.date == 0
+		if f.date == 0 {
+			s.loose = sumOf(f.data)
+		}
 	}
-	if s.loosely && b.dated() && errors.Join(errs...) == nil { // it stands under its day by now
+	if s.loose != "" && b.dated() && errors.Join(errs...) == nil { // it stands under its day by now
 		if err := os.Remove(filepath.Join(s.dir, undated)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		} else {
-			s.loosely = false
+			s.loose = ""
 		}
 	}
 	for _, date := range gone {
@@ -204,19 +230,28 @@ func (f file) name() string {
 }
 
 // take returns what is to be written, the days given among it, and what is to be
-// removed.
-func (b *Book) take(also []Date) (files []file, gone []Date) {
+// removed. undated is the checksum of the file whose accounts have been entered once
+// the last of these is written.
+func (b *Book) take(also []Date, undated string) (files []file, gone []Date) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var wall func(time.Time) time.Time
 	if b.sure {
 		wall = func(at time.Time) time.Time { return b.wall.Add(at.Sub(b.now)) }
 	}
+	var days []*day
 	for date, d := range b.days {
 		if d.changed || slices.Contains(also, date) {
-			files = append(files, file{date, d.encode(wall)})
-			d.changed = false
+			days = append(days, d)
 		}
+	}
+	slices.SortFunc(days, byDate)
+	for i, d := range days {
+		if d.holds = ""; b.sure && i == len(days)-1 {
+			d.holds = undated
+		}
+		files = append(files, file{d.date, d.encode(wall)})
+		d.changed = false
 	}
 	if f, ok := b.looseLocked(slices.Contains(also, 0)); ok {
 		files = append(files, f)
@@ -236,6 +271,7 @@ func (b *Book) looseLocked(also bool) (file, bool) {
 	if !changed {
 		return file{}, false
 	}
+	all.holds = fmt.Sprintf("%08x", rand.Uint32()) // else another start with the same figures would be taken for this one
 	return file{0, all.encode(nil)}, true
 }
 

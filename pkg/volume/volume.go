@@ -7,8 +7,8 @@
 // (F-12): how long ago it was, the monotonic clock has told all the time.
 //
 // The book is in memory. A Shelf keeps it on disk, a small file for each day,
-// and writes seldom: a crash loses what was entered since, an hour at most; a
-// stop loses nothing. Memory and files are bounded whoever calls with whatever
+// and writes seldom: a crash loses what was entered since, an hour at most, unless
+// whoever carries enters it once more; a stop loses nothing. Memory and files are bounded whoever calls with whatever
 // MAC, and whatever names a pattern of the list allows.
 //
 // The package leaves to others what a device is called, and who may reach what.
@@ -64,6 +64,9 @@ type day struct {
 	last    time.Time // its last; zero: it was read from disk
 	of      map[MAC]*account
 	changed bool
+	// holds is the checksum of the undated file that was entered when this was written;
+	// empty: there was none (in that file: any number). sum is that of the file which this was read from.
+	holds, sum string
 
 	strangers int // of the devices
 	names     map[string]string

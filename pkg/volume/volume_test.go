@@ -3,6 +3,7 @@ package volume
 import (
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -276,7 +277,7 @@ func TestStrangersCannotFillTheBook(t *testing.T) {
 	full.Clock(now, now, true)
 	for i := range maxDevices + 10 {
 		for n := range maxNames + 3 {
-			full.Moved(device(i+1), fmt.Sprintf("%s%d.example.com", strings.Repeat("n", 200), i%64*maxNames+n), most, most, 1<<40, now)
+			full.Moved(device(i+1), fmt.Sprintf("%s%d.example.com", strings.Repeat("n", 200), i%64*maxNames+n), most, most, math.MaxInt32, now)
 		}
 	}
 	data := full.days[DateOf(now)].encode(nil)
@@ -365,6 +366,66 @@ func TestBookSurvivesARestart(t *testing.T) {
 			t.Errorf("said again after a restart: %+v", got)
 		}
 	})
+}
+
+// The power goes between writing the day and removing the undated accounts that were
+// entered in it: they count once.
+func TestUndatedAccountsCountOnce(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Date(2026, 11, 20, 13, 0, 0, 0, time.Local)
+	b, shelf, _ := Open(dir, everyone)
+	b.Moved(p107, hub, 100, 0, 1, now)
+	if _, err := shelf.Save(b); err != nil {
+		t.Fatal(err)
+	}
+	loose, err := os.ReadFile(filepath.Join(dir, undated))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, other, _ := Open(t.TempDir(), everyone) // another start with the same figures
+	again.Moved(p107, hub, 100, 0, 1, now)
+	if _, err := other.Save(again); err != nil || other.loose == shelf.loose {
+		t.Errorf("%v; both are %s", err, other.loose)
+	}
+	b.Moved(p107, hub, 20, 0, 0, now) // and more, which never was in that file
+	b.Clock(now, now, true)
+	if _, err := shelf.Save(b); err != nil {
+		t.Fatal(err)
+	}
+	up := func(want int64) {
+		t.Helper()
+		b.Clock(now, now, true)
+		if got := b.Today(now)[p107].Up; got != want {
+			t.Errorf("%d bytes, want %d", got, want)
+		}
+	}
+	up(120)
+	for range 2 { // however often
+		if err := os.WriteFile(filepath.Join(dir, undated), loose, 0o640); err != nil {
+			t.Fatal(err)
+		}
+		b, shelf, _ = Open(dir, everyone)
+		up(120)
+	}
+	b.Moved(p107, hub, 1, 0, 0, now)
+	if _, err := shelf.Save(b); err != nil { // which removes it
+		t.Fatal(err)
+	}
+	if got := list(t, dir); !slices.Equal(got, []string{"2026-11-20"}) {
+		t.Errorf("on the disk are %v", got)
+	}
+	b, shelf, _ = Open(dir, everyone)
+	up(121)
+	// What was not entered since is: the mark is gone with the file.
+	b.Moved(p107, hub, 1, 0, 0, now)
+	if _, err := shelf.Save(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, undated), loose, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	b, _, _ = Open(dir, everyone)
+	up(222)
 }
 
 // The power fails before the clock was ever known: what moved is entered on the day
@@ -507,6 +568,39 @@ func TestOldDaysLeaveTheDisk(t *testing.T) {
 	}
 	if got := len(list(t, dir)); got != Keep-10+maxDamaged {
 		t.Errorf("%d files are left, want %d", got, Keep-10+maxDamaged)
+	}
+}
+
+// A restart gives strangers no more room than they had.
+func TestStrangersAreCountedAgain(t *testing.T) {
+	dir := t.TempDir()
+	known := func(mac MAC) bool { return mac == p107 || mac == p108 }
+	now := time.Date(2026, 11, 20, 13, 0, 0, 0, time.Local)
+	b, shelf, _ := Open(dir, known)
+	b.Clock(now, now, true)
+	b.Moved(p107, hub, 1, 1, 1, now)
+	b.Moved(p107, api, 1, 1, 1, now)
+	for i := range 2 * maxStrangeNames {
+		b.Moved(device(i%(2*maxStrangers)+1), fmt.Sprintf("n%d.example.com", i), 1, 0, 1, now)
+		b.Moved(device(1), hub, 1, 0, 1, now)
+	}
+	before := b.days[DateOf(now)]
+	if _, err := shelf.Save(b); err != nil {
+		t.Fatal(err)
+	}
+	b, _, _ = Open(dir, known)
+	d := b.days[DateOf(now)]
+	if d.strangers != before.strangers || d.strangers != maxStrangers || d.strange != before.strange || d.strange != maxStrangeNames {
+		t.Errorf("%d strangers with %d names; there were %d with %d", d.strangers, d.strange, before.strangers, before.strange)
+	}
+	b.Clock(now, now, true)
+	b.Moved(MAC{2, 9, 9, 9, 9, 9}, "another.example.com", 1, 0, 1, now)
+	if len(d.of) > maxStrangers+2 || d.names["another.example.com"] != "" {
+		t.Errorf("%d accounts, and one more name", len(d.of))
+	}
+	b.Moved(p108, "another.example.com", 1, 0, 1, now)
+	if got := b.Of(p108, now); len(got.Names) != 1 || got.Names[0].Name != "another.example.com" {
+		t.Errorf("a charger has %+v", got.Names)
 	}
 }
 

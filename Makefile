@@ -60,6 +60,7 @@ demo: build
 test:
 	@test/need test
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 15m ./...
+	CGO_ENABLED=1 $(GO) test -race -count=1 ./pkg/egress -args -long # every call by the long way
 
 BENCH_RUNS ?= 5
 bench: build

@@ -85,6 +85,9 @@ func (c *Carrier) hearOpening(p *Pair, events uint32) {
 		return
 	}
 	c.settle(p, err)
+	if !p.over { // what else came in that event is not told again
+		c.hear(p, Far, events)
+	}
 }
 
 // settle ends the opening of a pair: from here on it is carried, or it is nobody's.

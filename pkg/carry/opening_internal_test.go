@@ -1,6 +1,7 @@
 package carry
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -237,4 +238,50 @@ func TestCloseWhileOpening(t *testing.T) {
 	if err := c.Begin(&Pair{}, time.Second, nil); !errors.Is(err, errClosed) {
 		t.Errorf("begun with %v by a carrier that is closed", err)
 	}
+}
+
+// A server that speaks first and then hangs up is heard, though all of it came
+// before the wheel had looked: epoll tells that once.
+func TestBeginHearsWhatCameAtOnce(t *testing.T) {
+	l, server := listenHere(t), listenHere(t)
+	c, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWire(t, l)
+	if err := unblock(w.fd); err != nil {
+		t.Fatal(err)
+	}
+	p := &Pair{Sockets: [2]int{w.fd, calling(t, server.Addr().(*net.TCPAddr))}}
+	if err := c.Begin(p, longEnough, func(err error) bool {
+		if err != nil {
+			t.Error(err)
+			return false
+		}
+		_, err = unix.Write(p.Sockets[Far], []byte("first"))
+		return err == nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	far, err := server.AcceptTCP()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	say(t, far, "greeting")
+	if err := far.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	ready := []unix.PollFd{{Fd: int32(p.Sockets[Far]), Events: unix.POLLIN | unix.POLLRDHUP}}
+	for ready[0].Revents&unix.POLLRDHUP == 0 {
+		if n, err := unix.Poll(ready, int(longEnough.Milliseconds())); n == 0 && err == nil {
+			t.Fatal("the end of what the server said did not arrive")
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.Serve(ctx) }()
+	defer func() { cancel(); <-done; c.Close() }()
+	hear(t, far, "first")
+	hear(t, w.end, "greeting")
 }

@@ -61,8 +61,11 @@ func (s *Server) call(ctx context.Context, conn *net.TCPConn, v visit) (carried 
 		}
 		return false
 	}
-	began := time.Now()
-	server, err := s.dialler.dial(ctx, d.name, dst.Port(), d.rule.Addresses)
+	began := v.began
+	if began.IsZero() {
+		began = time.Now()
+	}
+	server, err := s.dialler.dialSince(ctx, began, d.name, dst.Port(), d.rule.Addresses)
 	if err != nil {
 		s.unreachable(ctx, caller, d, dst.Port(), began, err)
 		reset(conn)

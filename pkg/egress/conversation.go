@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -72,7 +73,7 @@ func (s *Server) conversation(caller netip.Addr, sh share, remote netip.AddrPort
 // converse replays what was read and hands both connections to the carrier. The
 // place of the call is the conversation's from then on. It reports false when it
 // came to nothing; then the connections are still the caller's to close.
-func (s *Server) converse(c *conversation, charger, server *net.TCPConn, first []byte) bool {
+func (s *Server) converse(c *conversation, charger, server *net.TCPConn, first []byte) (carried bool) {
 	_ = charger.SetDeadline(time.Time{})
 	tuneConn(charger)
 	tuneConn(server)
@@ -86,20 +87,37 @@ func (s *Server) converse(c *conversation, charger, server *net.TCPConn, first [
 		s.failed(c, len(first), err.Error())
 		return false
 	}
+	added := false
+	defer func() {
+		if p := recover(); p != nil && c.pair != nil && !added { // a fault of ours costs this one only
+			s.panicked(p, debug.Stack())
+			discard(pair)
+			s.letGo(c)
+			carried = true
+		} else if p != nil {
+			panic(p)
+		}
+	}()
 	s.pairUp(c, pair, first)
 	if err := s.carrier.Add(pair); err != nil {
-		for _, fd := range pair.Sockets {
-			unix.Close(fd)
-		}
-		pair.Up.Close()
-		pair.Down.Close()
+		discard(pair)
 		s.finish(c, err.Error())
 		return true
 	}
+	added = true
 	s.keeper.offer(c.kept)
 	charger.Close() // the carrier has descriptors of its own
 	server.Close()
 	return true
+}
+
+// discard closes a pair that is not carried.
+func discard(pair *carry.Pair) {
+	for _, fd := range pair.Sockets {
+		unix.Close(fd)
+	}
+	pair.Up.Close()
+	pair.Down.Close()
 }
 
 // pairUp begins a conversation with two connections, the second of which has been

@@ -64,8 +64,13 @@ const (
 // dial connects to name on port. private are the private addresses that the rule
 // lets the name have. Its error is a *dialError, or ctx's.
 func (d *dialler) dial(ctx context.Context, name string, port uint16, private []netip.Prefix) (*net.TCPConn, error) {
+	return d.dialSince(ctx, time.Now(), name, port, private)
+}
+
+// dialSince is dial for who was tried to be connected since then.
+func (d *dialler) dialSince(ctx context.Context, since time.Time, name string, port uint16, private []netip.Prefix) (*net.TCPConn, error) {
 	e := &errand{dialler: d, target: target{name, port}, private: private}
-	e.within = within{Context: ctx, by: time.Now().Add(d.total)}
+	e.within = within{Context: ctx, by: since.Add(d.total)}
 	defer e.within.end()
 	addrs, err := e.lookup()
 	if err != nil {

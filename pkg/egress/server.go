@@ -219,6 +219,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	defer cancel(nil)
 	carrying, stopCarrying := context.WithCancel(context.Background())
 	defer stopCarrying()
+	s.calls.open(ctx)
 	var wheel sync.WaitGroup
 	wheel.Go(func() {
 		if err := carrier.Serve(carrying); err != nil {
@@ -230,7 +231,6 @@ func (s *Server) Serve(ctx context.Context) error {
 	if s.keeper != nil {
 		wheel.Go(func() { s.keeper.run(keeping) })
 	}
-	s.calls.open(ctx)
 	var loops sync.WaitGroup
 	for _, l := range listeners {
 		loops.Go(func() {

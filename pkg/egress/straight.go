@@ -39,6 +39,7 @@ type visit struct {
 	first  []byte         // what it has said
 	err    error          // and what came then
 	heard  bool           // what it wants is known
+	began  time.Time      // when its server was first called; zero: not yet
 }
 
 // straight takes a call the short way, or says that it is one for the long way.
@@ -65,6 +66,9 @@ func (s *Server) straight(v *visit) bool {
 		s.approaching.Done()
 		unix.Close(far)
 		return false
+	}
+	if !s.calls.taken() { // the stop has told those before to give up, and not this one
+		s.carrier.GiveUp(o.pair, errStops)
 	}
 	return true
 }
@@ -140,7 +144,11 @@ func (d *dialler) begin(t target, private []netip.Prefix) (fd int, addr netip.Ad
 	if !ok {
 		return -1, netip.Addr{}, 0, false
 	}
-	addr, patience, ok = d.straight(t, names.Known(t.name))
+	addrs := names.Known(t.name)
+	if len(addrs) == 0 { // a name that nobody knows finds no way, and takes nobody's place
+		return -1, netip.Addr{}, 0, false
+	}
+	addr, patience, ok = d.straight(t, addrs)
 	e := errand{dialler: d, private: private}
 	if !ok || e.permits(addr, d.outside) != nil {
 		return -1, netip.Addr{}, 0, false
@@ -193,25 +201,27 @@ type approach struct {
 func (o *approach) opened(err error) (carried bool) {
 	s := o.Server
 	defer s.approaching.Done()
-	defer func() {
-		if p := recover(); p != nil {
-			s.panicked(p, debug.Stack())
-			s.places.give(o.share)
-			carried = false
-		}
-	}()
 	now := time.Now()
 	if err != nil {
 		unix.Close(o.pair.Sockets[carry.Far])
 		if !errors.Is(err, errStops) {
 			s.dialler.stumbled(o.target, o.addr, err, now)
 		}
+		o.visit.began = o.began // all of it counts as one attempt
 		s.longWay(o.visit)
 		return false
 	}
+	var c *conversation
+	defer func() {
+		if p := recover(); p != nil {
+			s.panicked(p, debug.Stack())
+			s.abandon(c, o.share)
+			carried = false
+		}
+	}()
 	s.dialler.worked(o.target, o.addr, now.Sub(o.began), now)
 	s.reached(o.target.name, o.target.port)
-	c := s.conversation(o.caller, o.share, netip.AddrPortFrom(o.addr, o.target.port), o.target.port, o.decision, now)
+	c = s.conversation(o.caller, o.share, netip.AddrPortFrom(o.addr, o.target.port), o.target.port, o.decision, now)
 	if err := send(o.pair.Sockets[carry.Far], o.first); err != nil {
 		s.failed(c, len(o.first), "the server took no bytes: "+err.Error())
 		s.places.give(o.share)
@@ -220,6 +230,15 @@ func (o *approach) opened(err error) (carried bool) {
 	s.pairUp(c, o.pair, o.first)
 	s.keeper.offer(c.kept)
 	return true
+}
+
+// abandon gives back what a call held that a fault of ours cost.
+func (s *Server) abandon(c *conversation, sh share) {
+	if c != nil && c.pair != nil { // it is among the open ones, or about to be
+		s.letGo(c)
+		return
+	}
+	s.places.give(sh)
 }
 
 // send hands bytes to a fresh connection, whose queue has room for them.

@@ -1,6 +1,8 @@
 package egress
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"chargegate/pkg/event"
+	"chargegate/pkg/policy"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -254,5 +257,130 @@ func TestStopWhileApproaching(t *testing.T) {
 	wantReset(t, slow)
 	if h.places.open() != 0 || h.places.listening != 0 {
 		t.Errorf("%d places and %d unsaid ones are still taken", h.places.open(), h.places.listening)
+	}
+}
+
+// A call that comes while the room stops, after all others were told to give up,
+// gives up as well.
+func TestStopWhileSettingOut(t *testing.T) {
+	if *long {
+		t.Skip("no call goes straight")
+	}
+	b := newBackend(t, "127.0.0.1:0", echo)
+	hello := helloTo(t, apiName)
+	h := newHouse(t, b.port)
+	deaf := newDeaf(t)
+	var lost atomic.Bool
+	in, goOn := make(chan struct{}), make(chan struct{})
+	begin := h.dialler.start
+	h.dialler.start = func(to netip.AddrPort) (int, error) {
+		if lost.Load() {
+			to = deaf
+			in <- struct{}{}
+			<-goOn
+		}
+		return begin(to)
+	}
+	h.open()
+	h.talk(t, hello, 0)
+	h.dialler.mu.Lock()
+	for _, w := range h.dialler.ways {
+		w.took = time.Second
+	}
+	h.dialler.mu.Unlock()
+	lost.Store(true)
+	slow := h.call()
+	eventually(t, "it is awaited", func() bool { return h.carrier.Open() == 1 })
+	if _, err := slow.Write(hello); err != nil {
+		t.Fatal(err)
+	}
+	<-in
+	stopped := make(chan error, 1)
+	began := time.Now()
+	go func() { stopped <- h.stop() }()
+	eventually(t, "no calls are taken", func() bool { return !h.calls.taken() })
+	close(goOn)
+	if err := <-stopped; err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("stopping took %v", took)
+	}
+}
+
+// Names that nobody knows push out nothing of what is known of real ones.
+func TestUnknownNamesTakeNobodysWay(t *testing.T) {
+	if *long {
+		t.Skip("no call goes straight")
+	}
+	h := newHouse(t, 443)
+	known := target{apiName, 443}
+	h.dialler.worked(known, home, time.Millisecond, time.Now())
+	for i := range 2 * maxWays {
+		h.dialler.begin(target{fmt.Sprintf("x%d.example.com", i), 443}, nil)
+	}
+	if _, _, ok := h.dialler.straight(known, []netip.Addr{home}); !ok || len(h.dialler.ways) != 1 {
+		t.Errorf("the real one is known: %t, beside %d", ok, len(h.dialler.ways)-1)
+	}
+}
+
+// What came of the straight way counts as part of the attempt: 8 s are 8 s in all.
+func TestStraightIsPartOfTheAttempt(t *testing.T) {
+	if *long {
+		t.Skip("no call goes straight")
+	}
+	b := newBackend(t, "127.0.0.1:0", echo)
+	h := newHouse(t, b.port, func(c *Config, _ *[]policy.Rule) { c.DialTimeout, c.AttemptTimeout = time.Second, time.Second })
+	deaf := newDeaf(t)
+	begin := h.dialler.start
+	h.dialler.start = func(netip.AddrPort) (int, error) { return begin(deaf) }
+	var left time.Duration
+	h.dialler.connect = func(ctx context.Context, _ netip.AddrPort, by time.Time) (*net.TCPConn, error) {
+		left = max(left, time.Until(by))
+		return nil, unix.ETIMEDOUT
+	}
+	h.dialler.worked(target{apiName, b.port}, home, time.Second, time.Now())
+	h.open()
+	c := h.call()
+	if _, err := c.Write(helloTo(t, apiName)); err != nil {
+		t.Fatal(err)
+	}
+	wantReset(t, c)
+	h.says(event.EgressUnreachable)
+	if left > 100*time.Millisecond {
+		t.Errorf("after the straight way %s were left of a second", left)
+	}
+}
+
+// A fault of ours in the middle of an opening costs that call, and nothing else: not
+// its place, and not the stop.
+func TestFaultWhileOpening(t *testing.T) {
+	b := newBackend(t, "127.0.0.1:0", echo)
+	hello := helloTo(t, apiName)
+	h := newHouse(t, b.port)
+	h.KeepAccounts(&faultyAccounts{})
+	h.open()
+	h.talk(t, hello, 0)
+	c := h.call()
+	if _, err := c.Write(hello); err != nil {
+		t.Fatal(err)
+	}
+	wantReset(t, c)
+	eventually(t, "its place", func() bool { return h.places.open() == 0 })
+	if n := h.counts.panics.Load(); n != 1 {
+		t.Errorf("%d faults are counted", n)
+	}
+	h.talk(t, hello, 0)
+	if err := h.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// faultyAccounts fail at the second conversation.
+type faultyAccounts struct{ begun atomic.Int64 }
+
+func (f *faultyAccounts) Moved(_ [6]byte, _ string, _, _ int64, sessions int, _ time.Time) {
+	if sessions == 1 && f.begun.Add(1) == 2 {
+		panic("a fault of the test's own")
 	}
 }

@@ -558,7 +558,7 @@ func unreadAnswers(t *testing.T, s *siege) {
 	if sockets+pipes < 1<<20 {
 		t.Errorf("%d bytes waited in sockets and %d in pipes: nothing was shown", sockets, pipes)
 	}
-	// Each conversation has four queues of 512 KiB (systemd/sysctl.d), which the kernel
+	// Each conversation has two queues of 1 MiB and two of 512 KiB (systemd/sysctl.d), which the kernel
 	// takes as a mark and not as a wall, and a pipe each way.
 	if sockets+pipes > 32<<20 {
 		t.Errorf("%d KiB waited in sockets and %d KiB in pipes", sockets>>10, pipes>>10)

@@ -121,7 +121,7 @@ var switches = []string{
 	"net/ipv4/conf/all/accept_source_route 0", "net/ipv4/conf/all/route_localnet 0",
 	"net/ipv4/conf/all/arp_ignore 1", "net/ipv4/conf/all/arp_announce 2", "net/ipv4/icmp_ratelimit 0",
 	"net/ipv4/tcp_mtu_probing 1",
-	"net/ipv4/tcp_rmem 4096 131072 524288", "net/ipv4/tcp_wmem 4096 16384 524288",
+	"net/ipv4/tcp_rmem 4096 131072 1048576", "net/ipv4/tcp_wmem 4096 16384 524288",
 }
 
 // rendered reads every file below dir, by its path there.

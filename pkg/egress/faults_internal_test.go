@@ -186,7 +186,7 @@ func TestAThousandForAnHour(t *testing.T) {
 	reset(e.near)
 	e.far.Close()
 	eventually(t, "nobody", func() bool { return p.places.open() == 0 })
-	files, memory := ownDescriptors(t), heap()
+	files, sockets, memory := ownDescriptors(t), openSockets(t), heap()
 
 	const (
 		quietShort  = iota // of ten: two on 443 that say nothing
@@ -273,6 +273,7 @@ func TestAThousandForAnHour(t *testing.T) {
 	eventually(t, "nobody left", func() bool { return p.carrier.Open() == 0 && p.places.open() == 0 })
 	all, p.byEnd = [5][]pairOfEnds{}, nil
 	const spares = 2 * 64 // pipes that the carrier keeps for the next pairs
+	eventually(t, "the sockets from before", func() bool { return openSockets(t) <= sockets })
 	eventually(t, "the descriptors from before", func() bool { return ownDescriptors(t) <= files+spares })
 	if grown := heap() - memory; grown > int64(many)*1024+256<<10 {
 		t.Errorf("%d KiB more are in use than before", grown>>10)

@@ -168,6 +168,11 @@ func TestAFloodFromOneChargerSlowsNoOther(t *testing.T) {
 	var flooding sync.WaitGroup
 	flooding.Go(func() {
 		for i := range flood {
+			// No faster than the socket has room for, or the kernel drops some on a
+			// busy machine, and nobody can count those.
+			if i%64 == 63 {
+				eventually(func() bool { return int(s.count.refused.Load()+s.count.limited.Load()) >= i-128 })
+			}
 			if _, err := bad.Write(wire(t, fmt.Sprintf("x%d.example.com.", i), dns.TypeA, numbered(uint16(i)))); err != nil {
 				t.Error(err)
 				return
@@ -185,13 +190,11 @@ func TestAFloodFromOneChargerSlowsNoOther(t *testing.T) {
 		}
 	}
 	flooding.Wait()
-	// On a busy machine the socket has no room for some: the kernel drops those.
-	const heard = flood * 9 / 10
-	eventually(func() bool { return s.count.refused.Load()+s.count.limited.Load() >= heard })
+	eventually(func() bool { return s.count.refused.Load()+s.count.limited.Load() >= flood })
 	if n := s.count.refused.Load(); n < 3*DefaultRate || n > flood/2 { // a quarter of what is over leaks
 		t.Errorf("%d of %d questions of the flood were looked at", n, flood)
 	}
-	if n := s.count.refused.Load() + s.count.limited.Load(); n < heard || n > flood {
+	if n := s.count.refused.Load() + s.count.limited.Load(); n != flood {
 		t.Errorf("%d of %d are counted", n, flood)
 	}
 	until(t, log, event.ResolverAskedTooMuch)

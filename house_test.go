@@ -17,8 +17,8 @@ import (
 // The layers of the house (docs/design.md, section 2). Whoever adds a package
 // says here what it is.
 var (
-	nouns = []string{"carry", "charger", "datagram", "event", "hello", "lease", "limit", "policy", "volume"}
-	rooms = []string{"denied", "dhcp", "egress", "handover", "ntprelay", "radio", "resolver", "status", "uplink"}
+	nouns = []string{"air", "carry", "charger", "datagram", "event", "hello", "hostapd", "lease", "limit", "policy", "signal", "volume"}
+	rooms = []string{"denied", "dhcp", "egress", "handover", "ntprelay", "radio", "resolver", "revive", "status", "uplink"}
 )
 
 // mayKnow says which of our packages each package may import.

@@ -25,7 +25,7 @@ func runCharger(ctx context.Context, c *call, fs *flag.FlagSet, args []string) (
 	if !printed {
 		c.showCharger(d)
 	}
-	return attention(d.Stage == charger.OK), nil
+	return attention(d.Stage == charger.OK && !d.TooWeak()), nil
 }
 
 // showCharger prints everything about one charger: what it is, which step is
@@ -51,6 +51,7 @@ func (c *call) showCharger(d status.ChargerDetail) {
 	c.detail("reserved", reservedText(d.Charger))
 	c.detail("hostname", d.Hostname)
 	c.detail("last seen", ago(d.LastSeenAge))
+	c.detail("present", presentText(d))
 	c.showStation(d)
 	c.detail("cloud", cloudText(d.Status))
 	c.detail("today", fmt.Sprintf("%s up, %s down", volume(d.UpToday), volume(d.DownToday)))
@@ -61,6 +62,7 @@ func (c *call) showCharger(d status.ChargerDetail) {
 	if d.Unreachable != "" {
 		c.detail("unreached", fmt.Sprintf("%s, %s", d.Unreachable, ago(d.UnreachableAge)))
 	}
+	c.showSignals(d.Signals)
 	c.showConversations(d)
 	c.showVolume(d.Volume)
 	if len(d.Events) > 0 {
@@ -82,6 +84,30 @@ func cloudText(s charger.Status) string {
 	return text
 }
 
+// presentText says by which signs a charger counts as there.
+func presentText(d status.ChargerDetail) string {
+	if !d.Presence.Present {
+		return "no, there is no sign of it"
+	}
+	var signs []string
+	for _, s := range d.Signs {
+		what := safe(s.By)
+		switch s.By {
+		case "radio":
+			what = "heard on the Wi-Fi"
+		case "arp":
+			what = "its address is announced or used"
+		case "cloud":
+			what = "it talks with the cloud"
+		}
+		if s.Age.Duration() >= time.Minute { // what is fresh needs no age
+			what += " (" + ago(&s.Age) + ")"
+		}
+		signs = append(signs, what)
+	}
+	return "yes: " + strings.Join(signs, ", ")
+}
+
 // showStation prints how the radio sees it. All of it is the uplink.
 func (c *call) showStation(d status.ChargerDetail) {
 	st := d.Station
@@ -94,11 +120,19 @@ func (c *call) showStation(d status.ChargerDetail) {
 	case st.Signal == 0:
 		c.detail("signal", "not known yet")
 	case st.Median == 0:
-		c.detail("signal", fmt.Sprintf("%d dBm, as this box hears it", st.Signal))
+		c.detail("signal", fmt.Sprintf("%d dBm, as this box hears it: %s", st.Signal, tooEarly(st.Early)))
 	default:
-		c.detail("signal", fmt.Sprintf("%d dBm over five minutes, %d dBm last, as this box hears it: %s", st.Median, st.Signal, st.Grade))
+		c.detail("signal", signalText(d))
 	}
-	text := fmt.Sprintf("last frame %s ago, %s sent again, %d lost", lasting(st.Inactive.Duration()), count(st.Retries, "frame"), st.Failed)
+	if d.SignalAdvice != "" {
+		lead := c.sign("↳ ", "> ")
+		fmt.Fprintf(c, "%*s%s%s\n", detailIndent, "", lead, c.wrap(safe(d.SignalAdvice), detailIndent+len([]rune(lead))))
+	}
+	again := count(st.Retries, "frame") + " sent again"
+	if st.Resent != nil {
+		again += fmt.Sprintf(" (%d %% of the tries of the last ten minutes)", *st.Resent)
+	}
+	text := fmt.Sprintf("last frame %s ago, %s, %d lost", lasting(st.Inactive.Duration()), again, st.Failed)
 	if st.Connected > 0 {
 		text = "joined " + lasting(st.Connected.Duration()) + " ago, " + text
 	}
@@ -108,11 +142,38 @@ func (c *call) showStation(d status.ChargerDetail) {
 	c.detail("Wi-Fi", text)
 }
 
+// tooEarly says when there will be a verdict.
+func tooEarly(in status.Seconds) string {
+	if in.Duration() < time.Second {
+		return "too little was heard of it to judge yet"
+	}
+	return "too early to judge, in " + lasting(in.Duration())
+}
+
+// signalText says how a charger is heard and how that is judged.
+func signalText(d status.ChargerDetail) string {
+	st := d.Station
+	over := ""
+	if s := d.Signals; s != nil && s.Window > 0 {
+		over = " over " + lasting(s.Window.Duration())
+	}
+	text := fmt.Sprintf("%d dBm%s, %d dBm last, as this box hears it: %s", st.Median, over, st.Signal, st.Grade)
+	if st.GradeAge.Duration() >= time.Minute {
+		text += ", for " + lasting(st.GradeAge.Duration())
+	}
+	if s := d.Signals; s != nil && s.UplinkOffset != 0 {
+		text += fmt.Sprintf(" (%+d dB of uplink_offset_db are in it)", s.UplinkOffset)
+	}
+	return text
+}
+
+// detailIndent is where the text of a detail begins.
+const detailIndent = 13
+
 // detail prints one line, unless there is nothing to say.
 func (c *call) detail(name, text string) {
-	const indent = 13
 	if text != "" {
-		fmt.Fprintf(c, "  %s %s\n", c.in(faint, fmt.Sprintf("%-10s", name)), c.wrap(safe(text), indent))
+		fmt.Fprintf(c, "  %s %s\n", c.in(faint, fmt.Sprintf("%-10s", name)), c.wrap(safe(text), detailIndent))
 	}
 }
 

@@ -20,7 +20,7 @@ func runChargers(ctx context.Context, c *call, fs *flag.FlagSet, args []string) 
 	}
 	well := true
 	for _, ch := range all.Chargers {
-		well = well && (!ch.Known || ch.Stage == charger.OK)
+		well = well && (!ch.Known || ch.Stage == charger.OK && !ch.TooWeak())
 	}
 	if !printed {
 		if len(all.Chargers) > 0 {
@@ -34,7 +34,7 @@ func runChargers(ctx context.Context, c *call, fs *flag.FlagSet, args []string) 
 // chargersTable is everybody, strangers too, with all that is known.
 func chargersTable(all []status.Charger) *table {
 	tb := &table{columns: []column{{head: "NAME"}, {head: "STAGE"}, {head: "NETWORK", rank: 5}, {head: "ADDRESS", rank: 1},
-		{head: "MAC", rank: 2}, {head: "SERIAL", rank: 4}, {head: "MODEL", rank: 9}, {head: "SIGNAL", rank: 6, right: true},
+		{head: "MAC", rank: 2}, {head: "SERIAL", rank: 4}, {head: "MODEL", rank: 9}, {head: "SIGNAL", rank: 6},
 		{head: "LAST SEEN", rank: 3, right: true}, {head: "TODAY", rank: 7, right: true}, {head: "ALL", rank: 8, right: true},
 		{head: "HOSTNAME", rank: 10}}}
 	for _, ch := range all {
@@ -43,7 +43,7 @@ func chargersTable(all []status.Charger) *table {
 			name = cell{"(stranger)", faint}
 		}
 		tb.rows = append(tb.rows, row{cells: []cell{name, stageCell(ch.Stage), {text: safe(ch.Network)}, address, {text: ch.MAC.String()},
-			{text: safe(ch.Serial)}, {text: safe(ch.Model)}, signalCell(ch, nil), {text: ago(ch.LastSeenAge)},
+			{text: safe(ch.Serial)}, {text: safe(ch.Model)}, signalCell(ch), {text: ago(ch.LastSeenAge)},
 			{text: traffic(ch.UpToday + ch.DownToday)}, {text: traffic(ch.Up + ch.Down)}, {text: safe(ch.Hostname)}}, notes: strangersNotes(ch)})
 	}
 	return tb

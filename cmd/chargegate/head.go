@@ -101,7 +101,11 @@ func (h *head) network(n status.NetworkState) {
 		parts[0] = n.Problem + "; " + parts[0]
 	}
 	if n.SSID != "" {
-		parts = append(parts, fmt.Sprintf("Wi-Fi %q on channel %d", n.SSID, n.Channel))
+		on := fmt.Sprintf("Wi-Fi %q on channel %d", n.SSID, n.Channel)
+		if n.Misplaced() {
+			on = fmt.Sprintf("Wi-Fi %q on channel %d (%d in the configuration)", n.SSID, n.Radio.Channel, n.Channel)
+		}
+		parts = append(parts, on)
 	}
 	if p := n.Pool; p != nil {
 		parts = append(parts, fmt.Sprintf("%d of %d addresses", p.Used, p.Size))
@@ -111,16 +115,30 @@ func (h *head) network(n status.NetworkState) {
 	}
 	if r := n.Radio; r != nil {
 		switch {
+		case r.Full():
+			parts = append(parts, fmt.Sprintf("full: %d of %d stations", len(r.Stations), r.MaxStations))
 		case r.Watched() && r.MaxStations > 0:
 			parts = append(parts, fmt.Sprintf("%d of %d stations", len(r.Stations), r.MaxStations))
 		case r.Watched():
 			parts = append(parts, count(len(r.Stations), "station"))
-		case r.State != "waiting":
-			parts = append(parts, "no radio: "+r.Problem)
+		case r.Wrong() != "" && r.Wrong() != n.Problem:
+			parts = append(parts, r.Wrong())
+		}
+		if r.Unheard != "" {
+			parts = append(parts, "probably nobody can join: "+r.Unheard)
 		}
 		if r.NoSignal {
 			parts = append(parts, "signal not reported")
 		}
+	}
+	weak := 0
+	for _, ch := range h.st.Chargers {
+		if ch.Known && ch.Network == n.Name && ch.TooWeak() {
+			weak++
+		}
+	}
+	if weak > 0 {
+		parts = append(parts, fmt.Sprintf("%d heard below Zaptec's minimum", weak))
 	}
 	h.fact(n.Name, status.AboutNetwork+n.Name, strings.Join(parts, ", "), true)
 }

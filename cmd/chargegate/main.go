@@ -62,6 +62,18 @@ func commands() []command {
 		{"events", "[-follow] [-charger NAME] [-level LEVEL] [-n COUNT]", "what happened", runEvents},
 		{"render", "[-config FILE] [-out DIR] [-check]", "write the files of nftables, hostapd and networkd", runRender},
 		{"plan", "[-config FILE] [-chargers COUNT]", "what the configuration comes to and what does not fit; or a garage for so many", runPlan},
+		{"survey", "[-config FILE] [-network NAME] [-interrupt]", "listen to channels 1 to 11, and advise one of 1, 6 and 11; -interrupt takes a radio that serves", runSurvey},
+	}
+}
+
+// services are the commands that systemd runs. Each has its usage, and none stands
+// among what a technician asks for.
+func services() []command {
+	return []command{
+		{"revive", "[-config FILE] [-state DIR] [-kmsg FILE] [-every 10s] [-silent 1m] [-settle 20s] [-mute 5m] [-empty 10m] [-wait 2m] [-boot 3m]",
+			"watch over the radios, and bring dead ones back as far as revive of [network.radio] allows; systemd runs it as chargegate-revive.service\n\n" +
+				"-every: between two looks; -silent: how long hostapd may not serve; -settle: how long the driver may help itself;\n" +
+				"-mute: how long the driver may keep the daemon without an answer; -empty: how long nobody may be there who was; -wait: how long a step may take to help; -boot: how long nothing is done after a boot", runRevive},
 	}
 }
 
@@ -87,7 +99,7 @@ func chargegate(ctx context.Context, args []string, t *terminal, complain io.Wri
 		usage(complain)
 		return exitNoAnswer
 	}
-	for _, cmd := range commands() {
+	for _, cmd := range append(commands(), services()...) {
 		if cmd.name == fs.Arg(0) {
 			return c.do(ctx, cmd, fs.Args()[1:], complain)
 		}
@@ -106,7 +118,7 @@ func (c *call) do(ctx context.Context, cmd command, args []string, complain io.W
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprintf(c, "usage: chargegate %s [-json]\n\n%s\n", strings.TrimSpace(cmd.name+" "+cmd.args), cmd.what)
 		return exitWell
-	case err != nil && ctx.Err() != nil:
+	case err != nil && ctx.Err() != nil && !errors.As(err, new(errLeft)):
 		return exitNoAnswer // somebody pressed ^C and knows it
 	case err != nil:
 		var faults config.Faults

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +37,10 @@ func (c *call) showStatus(st status.Status) {
 	fmt.Fprintln(c)
 	shown, more := shownInStatus(st.Chargers)
 	if len(shown) > 0 {
-		c.statusTable(shown, st.Networks).print(c.terminal, 0)
+		tb := c.statusTable(shown)
+		if columns := tb.print(c.terminal, 0); slices.Contains(columns, signalColumn) {
+			fmt.Fprintln(c, c.in(faint, c.wrap("SIGNAL is the uplink: how well this box hears the charger.", 0)))
+		}
 	}
 	if more > 0 {
 		fmt.Fprintln(c, c.wrap(fmt.Sprintf("and %s without an address: chargegate chargers", count(more, "unknown device")), 0))
@@ -66,13 +70,15 @@ func shownInStatus(all []status.Charger) (shown []status.Charger, more int) {
 	return shown, more
 }
 
+// signalColumn is the place of SIGNAL in statusTable.
+const signalColumn = 3
+
 // statusTable is each charger by parking space, with advice below those that
 // are stuck.
-func (c *call) statusTable(all []status.Charger, networks []status.NetworkState) *table {
-	heard := stations(networks)
-	tb := &table{columns: []column{{head: "NAME"}, {head: "STAGE"}, {head: "ADDRESS", rank: 1}, {head: "SIGNAL", rank: 3, right: true},
+func (c *call) statusTable(all []status.Charger) *table {
+	tb := &table{columns: []column{{head: "NAME"}, {head: "STAGE"}, {head: "ADDRESS", rank: 1}, {head: "SIGNAL", rank: 3},
 		{head: "LAST SEEN", rank: 2, right: true}, {head: "TODAY", rank: 4, right: true}}}
-	alike := 0
+	alike, signals := 0, run{}
 	for i, ch := range all {
 		name := cell{text: safe(ch.Name)}
 		if !ch.Known {
@@ -90,8 +96,9 @@ func (c *call) statusTable(all []status.Charger, networks []status.NetworkState)
 		default:
 			alike = 0
 		}
-		tb.rows = append(tb.rows, row{cells: []cell{name, stageCell(ch.Stage), {text: addressText(ch)}, signalCell(ch, heard),
-			{text: ago(ch.LastSeenAge)}, {text: traffic(ch.UpToday + ch.DownToday)}}, notes: notes(ch)})
+		told := signals.note(ch, i+1 == len(all) || all[i+1].SignalAdvice != ch.SignalAdvice)
+		tb.rows = append(tb.rows, row{cells: []cell{name, stageCell(ch.Stage), {text: addressText(ch)}, signalCell(ch),
+			{text: ago(ch.LastSeenAge)}, {text: traffic(ch.UpToday + ch.DownToday)}}, notes: append(notes(ch), told...)})
 	}
 	return tb
 }
@@ -112,17 +119,28 @@ func notes(ch status.Charger) []string {
 	return out
 }
 
-// stations is who is on some radio.
-func stations(networks []status.NetworkState) map[charger.MAC]status.Station {
-	heard := map[charger.MAC]status.Station{}
-	for _, n := range networks {
-		if n.Radio != nil {
-			for _, st := range n.Radio.Stations {
-				heard[st.MAC] = st
-			}
-		}
+// A run is chargers below each other whose signal has been of one grade for long.
+type run struct{ n, least, most int }
+
+// note takes the next charger, and is the sentence below the last of a run: what to do
+// about its signal. The number stands here too, since a narrow page has no SIGNAL.
+func (r *run) note(ch status.Charger, last bool) []string {
+	if ch.SignalAdvice == "" {
+		return nil
 	}
-	return heard
+	if r.n++; r.n == 1 {
+		r.least, r.most = ch.Median, ch.Median
+	}
+	r.least, r.most = min(r.least, ch.Median), max(r.most, ch.Median)
+	if !last {
+		return nil
+	}
+	text := fmt.Sprintf("this box hears it with %d dBm, %s: %s", r.least, ch.Said, ch.SignalAdvice)
+	if r.n > 1 {
+		text = fmt.Sprintf("These %d: this box hears them with %d to %d dBm, %s: %s", r.n, r.least, r.most, ch.Said, ch.SignalAdvice)
+	}
+	*r = run{}
+	return []string{safe(text)}
 }
 
 // short writes a fraction of a second.

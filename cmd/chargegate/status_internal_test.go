@@ -14,7 +14,7 @@ func TestCauseThatManyShareIsSaidOnce(t *testing.T) {
 		all[i].Status = charger.Status{Known: true, Advice: advice}
 	}
 	var got []string
-	for _, r := range (&call{}).statusTable(all, nil).rows {
+	for _, r := range (&call{}).statusTable(all).rows {
 		said := ""
 		if len(r.notes) > 0 {
 			said = r.notes[0]

@@ -41,8 +41,9 @@ const (
 	deepest = 12 // where notes begin at the latest, so that there is room for them
 )
 
-// print writes the table with indent spaces before each line.
-func (tb *table) print(t *terminal, indent int) {
+// print writes the table with indent spaces before each line, and returns which
+// columns there was room for.
+func (tb *table) print(t *terminal, indent int) []int {
 	widths := make([]int, len(tb.columns))
 	for i, c := range tb.columns {
 		widths[i] = utf8.RuneCountInString(c.head)
@@ -72,6 +73,7 @@ func (tb *table) print(t *terminal, indent int) {
 			fmt.Fprintln(t, strings.Repeat(" ", below)+lead+t.wrap(note, below+utf8.RuneCountInString(lead)))
 		}
 	}
+	return shown
 }
 
 // fit chooses the columns that there is room for. Empty columns are left out.

@@ -64,6 +64,7 @@ func newDaemon(t *testing.T) *daemon {
 		mac8: {MAC: mac8, Name: "P1-08", Serial: "ZPR000008", Model: "Pro", Network: "P1", Reserved: netip.MustParseAddr("10.83.0.60")},
 		mac9: {MAC: mac9, Name: "P1-09", Network: "P1"},
 	}, nil)
+	resent := 14
 	list, err := policy.New(policy.Zaptec())
 	if err != nil {
 		t.Fatal(err)
@@ -95,8 +96,8 @@ func newDaemon(t *testing.T) *daemon {
 		},
 		Radios: func() []status.Radio {
 			return []status.Radio{{Network: "P1", Interface: "wlan0", State: "watched", MaxStations: 19, Stations: []status.Station{
-				{MAC: mac7, Signal: -60, Median: -61, Grade: "good", Connected: status.Seconds(3 * time.Hour), Retries: 12, Failed: 1, BitrateUp: 65e6, BitrateDown: 72e6},
-				{MAC: mac8, Signal: -78, Median: -77, Grade: "below minimum"},
+				{MAC: mac7, Signal: -60, Median: -61, Grade: "good", GradeAge: status.Seconds(51 * time.Hour), Said: "good", Resent: &resent, Sent: 4800, Connected: status.Seconds(3 * time.Hour), Retries: 12, Failed: 1, BitrateUp: 65e6, BitrateDown: 72e6},
+				{MAC: mac8, Signal: -78, Median: -77, Grade: "below minimum", GradeAge: status.Seconds(3*time.Minute + 30*time.Second), Said: "ok"},
 			}}}
 		},
 		LookupNetIP: func(_ context.Context, _, host string) ([]netip.Addr, error) {
@@ -107,7 +108,7 @@ func newDaemon(t *testing.T) *daemon {
 		},
 	}}
 	seven, eight := netip.MustParseAddr("10.83.0.7"), netip.MustParseAddr("10.83.0.8")
-	d.src.Conversations, d.src.Volume = conversations(now), volumes
+	d.src.Conversations, d.src.Volume, d.src.Signals = conversations(now), volumes, signalsOf
 	seen := ago(25*time.Minute + 30*time.Second)
 	book.Asked(mac7, "P1", "Zaptec Go", seen)
 	book.Leased(mac7, "P1", seven, true, seen)
@@ -272,6 +273,9 @@ func TestPages(t *testing.T) {
 		{"charger-online-80", wide(80), []string{"charger", "P1-07"}, exitWell},
 		{"charger-online-40", wide(40), []string{"charger", "P1-07"}, exitWell},
 		{"charger-online", pipe, []string{"charger", "P1-07"}, exitWell},
+		{"charger-online-ascii", ascii, []string{"charger", "P1-07"}, exitWell},
+		{"charger-online-10", wide(10), []string{"charger", "P1-07"}, exitWell},
+		{"charger-weak-colour", coloured, []string{"charger", "P1-08"}, exitAttention},
 		{"charger-refused", wide(80), []string{"charger", "60-15-92-41-00-08"}, exitAttention},
 		{"charger-stranger", pipe, []string{"charger", "02:00:00:00:00:01"}, exitAttention},
 		{"doctor", wide(100), []string{"doctor"}, exitAttention},

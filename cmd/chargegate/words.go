@@ -71,28 +71,29 @@ func stageCell(s charger.Stage) cell {
 	return cell{safe(string(s)), yellow}
 }
 
-// signalCell paints a signal: absent where there is no radio, "?" where it is
-// not known (F-11).
-func signalCell(c status.Charger, heard map[charger.MAC]status.Station) cell {
-	st, ok := heard[c.MAC]
+// signalCell is a signal, with the word for one that is too weak: absent where there
+// is no radio, "?" where it is not known (F-11).
+func signalCell(c status.Charger) cell {
 	signal := c.Signal
-	if ok && st.Median != 0 {
-		signal = st.Median
+	if c.Median != 0 {
+		signal = c.Median
 	}
-	if signal == 0 {
-		if ok {
-			return cell{"?", faint}
-		}
+	switch {
+	case signal == 0 && c.Grade == "":
 		return cell{}
+	case signal == 0:
+		return cell{"?", faint}
 	}
-	p := plain
-	switch st.Grade {
+	text := fmt.Sprintf("%d dBm", signal)
+	switch c.Grade {
 	case "weak":
-		p = yellow
-	case "below minimum", "critical":
-		p = red
+		return cell{text + " weak", yellow}
+	case "below minimum":
+		return cell{text + " below min", red}
+	case "critical":
+		return cell{text + " critical", red}
 	}
-	return cell{fmt.Sprintf("%d dBm", signal), p}
+	return cell{text: text}
 }
 
 // addressText is an address, or nothing for none.

@@ -71,6 +71,9 @@ func (a *accounts) date(now, wall time.Time) {
 	a.Clock(now, wall, right)
 }
 
+// dated reports whether this box knows what day it is, since whenever it booted.
+func (a *accounts) dated() bool { return a.sure.Load() || a.right() }
+
 // look is to be called every few seconds: what time it is, is news at the start.
 func (a *accounts) look(now, wall time.Time) {
 	a.date(now, wall)

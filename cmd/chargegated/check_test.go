@@ -44,19 +44,39 @@ plain = true
 addresses = ["10.1.2.3", "192.168.40.0/24"]
 `
 
+const revivable = `
+[site]
+name = "Kungsgatan 12"
+inventory = "chargers.csv"
+[[network]]
+name = "P1"
+interface = "cg-p1"
+chargers = 7
+address = "10.83.0.1/24"
+[network.radio]
+ssid = "garage-p1"
+passphrase = "file:p1.psk"
+country = "SE"
+channel = 6
+max_stations = 7
+revive = "driver"
+[uplink]
+interface = "cg-up"
+`
+
 func TestCheckSaysWhatTheDaemonWouldWarnOf(t *testing.T) {
 	for _, tt := range []struct {
 		name, toml, csv string
 		machine         machine
 		want            string
 	}{
-		{"all well", good, "mac;name\n60:15:92:41:00:07;P1-07\n60:15:92:41:00:08;P1-08\n", machine{[]string{"cg-p1", "cg-up"}, false},
+		{"all well", good, "mac;name\n60:15:92:41:00:07;P1-07\n60:15:92:41:00:08;P1-08\n", machine{interfaces: []string{"cg-p1", "cg-up"}},
 			`FILE: network P1 on cg-p1, 10.83.0.1/24, room for 4 chargers
 FILE: chargers.csv: 2 chargers
 FILE: no faults
 next: sudo systemctl enable --now systemd-networkd chargegate-prepare chargegate-firewall chargegated
 `},
-		{"a daemon runs, and nobody has a name", good, "mac,name\n", machine{[]string{"cg-p1", "cg-up"}, true},
+		{"a daemon runs, and nobody has a name", good, "mac,name\n", machine{interfaces: []string{"cg-p1", "cg-up"}, running: true},
 			`FILE: network P1 on cg-p1, 10.83.0.1/24, room for 4 chargers
 FILE: chargers.csv: 0 chargers
 to look at: DIR/chargers.csv names no charger; each is called by its MAC address
@@ -64,13 +84,13 @@ to look at: DIR/chargers.csv names no charger; each is called by its MAC address
 FILE: no faults
 next: sudo systemctl restart chargegate-prepare (the chargers' names alone: sudo systemctl reload chargegated)
 `},
-		{"no inventory", strings.Replace(good, `inventory = "chargers.csv"`, "", 1), "", machine{[]string{"cg-p1", "cg-up"}, true},
+		{"no inventory", strings.Replace(good, `inventory = "chargers.csv"`, "", 1), "", machine{interfaces: []string{"cg-p1", "cg-up"}, running: true},
 			`FILE: network P1 on cg-p1, 10.83.0.1/24, room for 4 chargers
 FILE: no inventory: each charger is called by its MAC address
 FILE: no faults
 next: sudo systemctl restart chargegate-prepare (the chargers' names alone: sudo systemctl reload chargegated)
 `},
-		{"much to look at", regrettable, "mac,name\n60:15:92:41:00:07,P1-07\n", machine{[]string{"wlan1", "eth0"}, false},
+		{"much to look at", regrettable, "mac,name\n60:15:92:41:00:07,P1-07\n", machine{interfaces: []string{"wlan1", "eth0"}},
 			`FILE: network P1 on cg-p1, 10.83.0.1/26, room for 16 chargers
 FILE: chargers.csv: 1 charger
 FILE: *.core.windows.net: port 443, with TLS
@@ -86,9 +106,39 @@ to look at: cg-p1 is not there now; there are: wlan1, eth0
 to look at: cg-up is not there now; there are: wlan1, eth0
 to look at: DIR/p1.psk: the quotation marks belong to the password
 FILE: no faults
-next: sudo systemctl enable --now systemd-networkd chargegate-prepare chargegate-firewall chargegated chargegate-ap@P1
+next: sudo systemctl enable --now systemd-networkd chargegate-prepare chargegate-firewall chargegated chargegate-radio@P1 chargegate-revive
 `},
-		{"addresses kept where strangers' are", good, kept(33, 5), machine{[]string{"cg-p1", "cg-up"}, true},
+		{"a radio that may be revived, and nobody who does it", revivable, "mac,name\n60:15:92:41:00:07,P1-07\n", machine{interfaces: []string{"cg-p1", "cg-up"}, running: true, reviveOff: true},
+			`FILE: network P1 on cg-p1, 10.83.0.1/24, room for 7 chargers
+FILE: chargers.csv: 1 charger
+to look at: DIR/p1.psk: the quotation marks belong to the password
+to look at: revive is set for P1, but chargegate-revive is off: nothing is done for a dead radio
+    ↳ Run: sudo systemctl enable --now chargegate-revive
+FILE: no faults
+next: sudo systemctl restart chargegate-prepare (the chargers' names alone: sudo systemctl reload chargegated; where a radio was changed, add chargegate-radio@P1, and its chargers reconnect)
+`},
+		{"a radio that is left alone needs nobody", strings.Replace(revivable, `"driver"`, `"no"`, 1), "mac,name\n60:15:92:41:00:07,P1-07\n", machine{interfaces: []string{"cg-p1", "cg-up"}, running: true, reviveOff: true},
+			`FILE: network P1 on cg-p1, 10.83.0.1/24, room for 7 chargers
+FILE: chargers.csv: 1 charger
+to look at: DIR/p1.psk: the quotation marks belong to the password
+FILE: no faults
+next: sudo systemctl restart chargegate-prepare (the chargers' names alone: sudo systemctl reload chargegated; where a radio was changed, add chargegate-radio@P1, and its chargers reconnect)
+`},
+		{"a radio that may be revived, and is", revivable, "mac,name\n60:15:92:41:00:07,P1-07\n", machine{interfaces: []string{"cg-p1", "cg-up"}, running: true},
+			`FILE: network P1 on cg-p1, 10.83.0.1/24, room for 7 chargers
+FILE: chargers.csv: 1 charger
+to look at: DIR/p1.psk: the quotation marks belong to the password
+FILE: no faults
+next: sudo systemctl restart chargegate-prepare (the chargers' names alone: sudo systemctl reload chargegated; where a radio was changed, add chargegate-radio@P1, and its chargers reconnect)
+`},
+		{"a radio that may be revived, on a box that does not run yet", revivable, "mac,name\n60:15:92:41:00:07,P1-07\n", machine{interfaces: []string{"cg-p1", "cg-up"}, reviveOff: true},
+			`FILE: network P1 on cg-p1, 10.83.0.1/24, room for 7 chargers
+FILE: chargers.csv: 1 charger
+to look at: DIR/p1.psk: the quotation marks belong to the password
+FILE: no faults
+next: sudo systemctl enable --now systemd-networkd chargegate-prepare chargegate-firewall chargegated chargegate-radio@P1 chargegate-revive
+`},
+		{"addresses kept where strangers' are", good, kept(33, 5), machine{interfaces: []string{"cg-p1", "cg-up"}, running: true},
 			`FILE: network P1 on cg-p1, 10.83.0.1/24, room for 4 chargers
 FILE: chargers.csv: 5 chargers
 to look at: network P1 has 3 of 8 addresses left for devices that are not in the inventory; the others are kept for chargers
@@ -109,6 +159,25 @@ next: sudo systemctl restart chargegate-prepare (the chargers' names alone: sudo
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestOff(t *testing.T) {
+	for _, tt := range []struct {
+		name, shown string
+		want        bool
+	}{
+		{"as it was delivered", "LoadState=loaded\nActiveState=inactive\nUnitFileState=disabled\n", true},
+		{"it works", "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n", false},
+		{"until the next boot", "LoadState=loaded\nActiveState=active\nUnitFileState=disabled\n", true},
+		{"only from the next boot on", "LoadState=loaded\nActiveState=inactive\nUnitFileState=enabled\n", true},
+		{"it is being restarted", "LoadState=loaded\nActiveState=activating\nUnitFileState=enabled\n", false},
+		{"somebody has masked it", "LoadState=masked\nActiveState=inactive\nUnitFileState=masked\n", false},
+		{"it is not installed", "LoadState=not-found\nActiveState=inactive\nUnitFileState=\n", false},
+	} {
+		if got := off(tt.shown); got != tt.want {
+			t.Errorf("%s: off is %v, want %v", tt.name, got, tt.want)
+		}
 	}
 }
 

@@ -50,6 +50,7 @@ type house struct {
 	wire      *uplink.Server
 	porter    *egress.Server
 	accounts  *accounts
+	signals   *signals
 	services  []run.Service
 }
 
@@ -112,11 +113,14 @@ func (h *house) furnish() error {
 	h.accounts.saving = h.porter.Saving
 	firewall := denied.New(cfg.Denied, h.book, log)
 	h.radio = radio.New(cfg.Radio, h.book, log)
+	h.signals = openSignals(filepath.Join(o.state, "signal"), h.book, h.accounts.dated, log)
+	h.signals.SetLimits(cfg.Radio.Signal)
+	h.radio.KeepHistory(h.signals)
 	h.wire = uplink.New(uplink.Config{Interface: cfg.Uplink.Interface}, log)
-	collectors := []prometheus.Collector{h.addresses, h.names, h.clock, h.porter, firewall, h.radio, h.wire, h.accounts}
+	collectors := []prometheus.Collector{h.addresses, h.names, h.clock, h.porter, firewall, h.radio, h.wire, h.accounts, h.signals}
 	board := status.New(cfg.Status, h.sources(collectors), log)
 
-	h.services = []run.Service{h.addresses, h.names, h.clock, h.accounts, h.porter, firewall, h.radio, h.wire, board, told, &reloader{house: h}}
+	h.services = []run.Service{h.addresses, h.names, h.clock, h.accounts, h.signals, h.porter, firewall, h.radio, h.wire, board, told, &reloader{house: h}}
 	return nil
 }
 
@@ -133,6 +137,7 @@ func (h *house) serve(ctx context.Context) error {
 		h.log.Say(event.DaemonFailed, event.Err(err))
 	}
 	h.accounts.save(time.Now())
+	h.signals.save(time.Now())
 	if closing := h.leases.Close(); closing != nil {
 		h.log.Say(event.LeaseStorageFailed, event.Err(closing))
 	}

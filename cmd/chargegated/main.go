@@ -59,7 +59,7 @@ func chargegated(ctx context.Context, args []string, out, complain io.Writer) in
 	}
 	cfg, err := config.Load(o.config)
 	if o.check {
-		return check(cfg, err, machine{interfaces(), runs(o.run)}, out, complain)
+		return check(cfg, err, machine{interfaces: interfaces(), running: runs(o.run), reviveOff: reviveOff()}, out, complain)
 	}
 	h, err := open(cfg, err, o, complain)
 	if err == nil {

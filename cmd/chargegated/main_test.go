@@ -147,7 +147,7 @@ func TestHouseIsComplete(t *testing.T) {
 	for _, s := range h.services {
 		names = append(names, s.Name())
 	}
-	if diff := cmp.Diff([]string{"dhcp", "resolver", "ntprelay", "accounts", "egress", "denied", "radio", "uplink", "status", "news", "reload"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"dhcp", "resolver", "ntprelay", "accounts", "signals", "egress", "denied", "radio", "uplink", "status", "news", "reload"}, names); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	if err := h.leases.Close(); err != nil {

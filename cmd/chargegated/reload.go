@@ -14,8 +14,8 @@ import (
 
 // reloader waits for SIGHUP and takes over what can change while everything
 // stays open: the inventory with the addresses that it keeps for chargers, the
-// allow-list on ports that the firewall hands over already, the signal
-// thresholds and the log level.
+// allow-list on ports that the firewall hands over already, how signals are
+// judged and the log level.
 type reloader struct {
 	house *house
 	hup   chan os.Signal
@@ -63,7 +63,8 @@ func (h *house) reload() {
 		h.book.Replace(inventory)
 		h.leases.Reserve(config.Reservations(inventory))
 	}
-	h.radio.SetThresholds(next.Radio.Warn, next.Radio.Minimum, next.Radio.Critical)
+	h.radio.SetLimits(next.Radio.Signal)
+	h.signals.SetLimits(next.Radio.Signal)
 	h.log.SetLevel(next.Log.Level)
 	h.taken = next
 	if inventory == nil {

@@ -8,7 +8,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"chargegate/pkg/air"
 	"chargegate/pkg/charger"
+	"chargegate/pkg/radio"
 	"chargegate/pkg/resolver"
 	"chargegate/pkg/status"
 	"chargegate/pkg/volume"
@@ -21,7 +23,7 @@ func (h *house) sources(collectors []prometheus.Collector) status.Sources {
 		Site: h.cfg.Site, Version: buildVersion(), Started: h.began,
 		Book: h.book, List: h.list, Networks: h.networks(),
 		Clock: h.clockNow, TimeSources: h.timeSources, Trouble: h.addresses.Trouble, Pools: h.pools, Radios: h.radios, Link: h.link, Uplink: h.uplink,
-		Conversations: h.conversations, Volume: h.volume, Today: h.today, Outages: h.outages,
+		Conversations: h.conversations, Volume: h.volume, Today: h.today, Signals: h.heard, Outages: h.outages,
 		AskEach: h.askEach, LookupNetIP: h.names.LookupNetIP, Confirmed: h.names.Confirmed, Dialable: h.porter.Dialable,
 		Collectors: collectors,
 	}
@@ -75,15 +77,21 @@ func (h *house) pools(now time.Time) []status.PoolUse {
 	return out
 }
 
-func (h *house) radios() []status.Radio {
+func (h *house) radios() []status.Radio { return shownRadios(h.radio.Samples()) }
+
+func shownRadios(samples []radio.Sample) []status.Radio {
 	var out []status.Radio
-	for _, r := range h.radio.Samples() {
+	for _, r := range samples {
 		shown := status.Radio{Network: r.Network, Interface: r.Interface, State: string(r.State), Problem: r.Problem,
-			At: r.At, MaxStations: r.MaxStations, NoSignal: r.NoSignal}
+			At: r.At, Channel: air.Channel(r.Frequency), Unheard: r.Unheard, MaxStations: r.MaxStations, NoSignal: r.NoSignal}
 		for _, s := range r.Stations {
-			shown.Stations = append(shown.Stations, status.Station{MAC: s.MAC, Signal: s.Signal, Median: s.Median, Grade: s.Grade.String(),
-				Inactive: status.Seconds(s.Inactive), Connected: status.Seconds(s.Connected), Retries: s.Retries, Failed: s.Failed,
-				BitrateUp: s.BitrateUp, BitrateDown: s.BitrateDn})
+			st := status.Station{MAC: s.MAC, Signal: s.Signal, Median: s.Median, Early: status.Seconds(s.Early), Grade: s.Grade.String(), GradeAge: status.Seconds(s.GradeFor), Said: s.Said.String(),
+				Inactive: status.Seconds(s.Inactive), Connected: status.Seconds(s.Connected), Sent: s.Sent, Retries: s.Retries, Failed: s.Failed,
+				BitrateUp: s.BitrateUp, BitrateDown: s.BitrateDn}
+			if s.Resent >= 0 {
+				st.Resent = &s.Resent
+			}
+			shown.Stations = append(shown.Stations, st)
 		}
 		out = append(out, shown)
 	}
@@ -156,6 +164,44 @@ func (h *house) today(now time.Time) map[charger.MAC]status.Moved {
 		out[mac] = status.Moved(f)
 	}
 	return out
+}
+
+// heard is how a device was heard. Where nobody told, there is a gap.
+func (h *house) heard(mac charger.MAC, now time.Time) status.Signals {
+	h.signals.date(now, now)
+	t := h.signals.Of(mac, now)
+	shown := status.Signals{Dated: t.Dated, Warn: t.Limits.Warn, Minimum: t.Limits.Minimum, Critical: t.Limits.Critical,
+		Window: status.Seconds(t.Limits.Window), UplinkOffset: t.Limits.UplinkOffset,
+		Minutes: status.Series{Step: status.Seconds(time.Minute)}, Hours: status.Series{Step: status.Seconds(time.Hour)}}
+	if t.Dated {
+		shown.Minutes.Last, shown.Hours.Last = t.Minute, t.Hour
+	}
+	if t.Fall.Days > 0 {
+		shown.Fall = &status.Fall{From: t.Fall.From, To: t.Fall.To, Days: t.Fall.Days}
+	}
+	known := func(dBm int) int {
+		if dBm == 0 {
+			return status.Gap
+		}
+		return dBm
+	}
+	for _, m := range t.Minutes {
+		there, resent := 0, m.Resent
+		if m.There {
+			there = 1
+		}
+		if resent < 0 {
+			resent = status.Gap
+		}
+		of := &shown.Minutes
+		of.Signal, of.Present, of.Resent = append(of.Signal, known(m.Signal)), append(of.Present, there), append(of.Resent, resent)
+	}
+	for _, v := range t.Hours {
+		of := &shown.Hours
+		of.Signal, of.Weakest, of.Strongest = append(of.Signal, known(v.Signal)), append(of.Weakest, known(v.Low)), append(of.Strongest, known(v.High))
+		of.Present = append(of.Present, v.Present)
+	}
+	return shown
 }
 
 func (h *house) outages() []status.Outage {

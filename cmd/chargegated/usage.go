@@ -24,6 +24,7 @@ Files
   /etc/chargegate/*.psk             the password of each Wi-Fi
   /var/lib/chargegate/leases/       who has which address
   /var/lib/chargegate/volume/       what each device moved, a file for each day
+  /var/lib/chargegate/signal        how each charger was heard, for 90 days
   /run/chargegate/status.sock       where the tool asks
 
 Signals

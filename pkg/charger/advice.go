@@ -37,6 +37,12 @@ func advice(s Status, now time.Time) string {
 		}
 		return ""
 	case Wifi:
+		switch {
+		case !s.Mistyped.IsZero() && now.Sub(s.Mistyped) < recent && !s.Mistyped.Before(s.TurnedAway):
+			return "Tries to join with a wrong passphrase. Enter it again in the app, standing at the charger."
+		case !s.TurnedAway.IsZero() && now.Sub(s.TurnedAway) < recent:
+			return "Wants to join, and the radio has no room for it: look for strangers on it (chargegate chargers), or plan another radio."
+		}
 		return "Not seen on the network. Is it powered? In the app, is Communication mode set to Wi-Fi and not to 4G or PLC? Is the password right?"
 	}
 	// A cause that is known needs no waiting.

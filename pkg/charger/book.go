@@ -188,7 +188,7 @@ func (b *Book) rowLocked(k key) Charger {
 // dBm (0: not known, F-11).
 func (b *Book) Associated(mac MAC, network string, signal int, now time.Time) {
 	b.note(mac, network, now, func(s *seen) {
-		s.network, s.signal = network, signal
+		s.network, s.signal, s.onAir = network, signal, now
 		if s.associated.IsZero() {
 			s.associated = now
 		}
@@ -347,7 +347,7 @@ func (b *Book) Resumed(addr netip.Addr, cloud bool, opened, heard, now time.Time
 		s.sessions++
 		if !heard.IsZero() {
 			if s.talked.Before(heard) {
-				s.talked = heard
+				s.talked, s.moved = heard, heard
 			}
 			if s.last.Before(heard) {
 				s.last = heard
@@ -368,6 +368,9 @@ func (b *Book) Moved(addr netip.Addr, cloud bool, up, down int64, now time.Time)
 			s.dayOf, s.dayUp, s.dayDown = day, 0, 0
 		}
 		s.up, s.down, s.dayUp, s.dayDown = s.up+up, s.down+down, s.dayUp+up, s.dayDown+down
+		if cloud {
+			s.moved = now
+		}
 		if cloud && down > 0 {
 			s.talked, s.unreachable = now, ""
 			if s.sessions == 0 { // it asked for an address anew and kept its conversation, or had it before it was known whose the address is
@@ -429,7 +432,9 @@ func (b *Book) Unreachable(addr netip.Addr, what string, now time.Time) {
 }
 
 // Heard tells that the charger at addr gave a sign of life.
-func (b *Book) Heard(addr netip.Addr, now time.Time) { b.noteAt(addr, now, func(*seen) {}) }
+func (b *Book) Heard(addr netip.Addr, now time.Time) {
+	b.noteAt(addr, now, func(s *seen) { s.heard = now })
+}
 
 // noteAt is note for who holds addr; addresses that nobody holds are passed
 // over.

@@ -40,7 +40,12 @@ type seen struct {
 
 	last       time.Time // any sign of life
 	associated time.Time // on the radio now, since; zero when not, or not known
+	onAir      time.Time // its last frame on the radio
+	heard      time.Time // when its address was last announced or used
+	moved      time.Time // when a byte last went either way on a conversation with the cloud
 	left       time.Time // when it last went from the radio
+	mistyped   time.Time // when it last tried a wrong passphrase
+	turnedAway time.Time // when a radio last had no room for it
 	booted     time.Time // last DISCOVER: what was proved before is history
 	leased     time.Time
 	resolved   time.Time

@@ -18,10 +18,13 @@ type Status struct {
 	Remembered  bool       `json:"address_remembered,omitempty"` // it uses Address, and this box does not know to have given it
 	Hostname    string     `json:"hostname,omitempty"`
 	LastSeen    time.Time  `json:"last_seen,omitzero"`
-	Signal      int        `json:"signal_dbm,omitempty"` // 0: unknown
-	Sessions    int        `json:"sessions"`             // open conversations with the cloud
-	Connects    int        `json:"connects"`             // conversations begun since the daemon started
-	Resumed     int        `json:"resumed,omitempty"`    // conversations taken over from the daemon before it
+	Presence    Presence   `json:"presence"`                  // by which signs it is there
+	Mistyped    time.Time  `json:"wrong_passphrase,omitzero"` // when it last tried one
+	TurnedAway  time.Time  `json:"no_room,omitzero"`          // when a radio last had no room for it
+	Signal      int        `json:"signal_dbm,omitempty"`      // 0: unknown
+	Sessions    int        `json:"sessions"`                  // open conversations with the cloud
+	Connects    int        `json:"connects"`                  // conversations begun since the daemon started
+	Resumed     int        `json:"resumed,omitempty"`         // conversations taken over from the daemon before it
 	UpToday     int64      `json:"up_today_bytes"`
 	DownToday   int64      `json:"down_today_bytes"`
 	Up          int64      `json:"up_bytes"`
@@ -75,6 +78,7 @@ func (b *Book) statusLocked(k key, now time.Time) Status {
 		}
 		st.Stage, st.Since, st.Address, st.Hostname, st.LastSeen = s.stage, s.since, s.addr, s.host, s.last
 		st.Remembered = !s.used.IsZero()
+		st.Presence, st.Mistyped, st.TurnedAway = s.presence(now), s.mistyped, s.turnedAway
 		st.Signal, st.Sessions, st.Connects, st.Resumed, st.Up, st.Down = s.signal, s.sessions, s.connects, s.resumed, s.up, s.down
 		if s.dayOf == now.Year()*1000+now.YearDay() {
 			st.UpToday, st.DownToday = s.dayUp, s.dayDown

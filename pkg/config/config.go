@@ -14,6 +14,7 @@ import (
 	"chargegate/pkg/policy"
 	"chargegate/pkg/radio"
 	"chargegate/pkg/resolver"
+	"chargegate/pkg/revive"
 	"chargegate/pkg/status"
 )
 
@@ -74,6 +75,8 @@ type Radio struct {
 	Country     string
 	Channel     int
 	MaxStations int
+	// Revive is how far chargegate-revive may go when the radio is dead.
+	Revive revive.Step
 }
 
 // Uplink is the side towards the Internet.

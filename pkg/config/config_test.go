@@ -18,6 +18,7 @@ import (
 	"chargegate/pkg/config"
 	"chargegate/pkg/policy"
 	"chargegate/pkg/resolver"
+	"chargegate/pkg/signal"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -141,14 +142,14 @@ func TestDefaults(t *testing.T) {
 		Lease                 time.Duration
 		Upstreams             []resolver.Upstream
 		Source                string
-		Warn, Min, Crit       int
+		Signal                signal.Limits
 		Metrics, Level, Forms string
 		Inventory             string
 		Rules                 int
 	}
-	got := defaults{c.Networks[0].Gateway, c.DHCP.Lease, c.DNS.Upstreams, c.NTP.Source, c.Radio.Warn, c.Radio.Minimum, c.Radio.Critical,
+	got := defaults{c.Networks[0].Gateway, c.DHCP.Lease, c.DNS.Upstreams, c.NTP.Source, c.Radio.Signal,
 		c.Status.Metrics.String(), c.Log.Level.String(), c.Log.Format, c.Inventory, len(c.Rules)}
-	want := defaults{netip.MustParsePrefix("10.83.0.1/26"), 12 * time.Hour, []resolver.Upstream{{System: true}}, "chrony", -74, -75, -80,
+	want := defaults{netip.MustParsePrefix("10.83.0.1/26"), 12 * time.Hour, []resolver.Upstream{{System: true}}, "chrony", signal.Limits{Warn: -74, Minimum: -75, Critical: -80, Window: 5 * time.Minute, WeakAfter: 10 * time.Minute, BelowAfter: 5 * time.Minute},
 		"127.0.0.1:9180", "info", "auto", "", len(policy.Zaptec())}
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}, resolver.Upstream{})); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
@@ -271,6 +272,19 @@ func TestHowOftenEachDeviceMayAsk(t *testing.T) {
 		if got := (limits{c.DNS.Rate, c.NTP.Rate, c.NTP.MaxDistance}); got != want {
 			t.Errorf("%q: %+v, want %+v", text, got, want)
 		}
+	}
+}
+
+func TestHowSignalsAreJudged(t *testing.T) {
+	c := parse(t, good+"\n[signal]\nwarn = -70\nminimum = -72\ncritical = -78\nwindow = \"1m\"\nweak_after = \"24h\"\nbelow_after = \"0s\"\nuplink_offset_db = -20\n")
+	want := signal.Limits{Warn: -70, Minimum: -72, Critical: -78, Window: time.Minute, WeakAfter: 24 * time.Hour, UplinkOffset: -20}
+	if diff := cmp.Diff(want, c.Radio.Signal); diff != "" {
+		t.Errorf("limits (-want +got):\n%s", diff)
+	}
+	live, restart := parse(t, good).Diff(c)
+	keys := []string{"signal.warn", "signal.minimum", "signal.critical", "signal.window", "signal.weak_after", "signal.below_after", "signal.uplink_offset_db"}
+	if !slices.Equal(live, keys) || len(restart) > 0 {
+		t.Errorf("taken over by a reload: %q, by a restart: %q", live, restart)
 	}
 }
 

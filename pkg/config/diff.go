@@ -7,7 +7,7 @@ import (
 )
 
 // Diff says what a new configuration changes: the keys that a running daemon
-// can take over (the inventory's path, the site's rules, the signal thresholds,
+// can take over (the inventory's path, the site's rules, how signals are judged,
 // the log's level), and those that only a restart takes over, because they size
 // sockets and subnets or because the firewall, hostapd and networkd read them,
 // too. Keys of a network are named by the network: network.P1.channel.
@@ -22,9 +22,14 @@ func (c *Config) Diff(next *Config) (live, restart []string) {
 	}
 	add(&live, c.Inventory != next.Inventory, "site.inventory")
 	add(&live, !slices.EqualFunc(c.Rules, next.Rules, sameRule), "egress.allow")
-	add(&live, c.Radio.Warn != next.Radio.Warn, "signal.warn")
-	add(&live, c.Radio.Minimum != next.Radio.Minimum, "signal.minimum")
-	add(&live, c.Radio.Critical != next.Radio.Critical, "signal.critical")
+	was, is := c.Radio.Signal, next.Radio.Signal
+	add(&live, was.Warn != is.Warn, "signal.warn")
+	add(&live, was.Minimum != is.Minimum, "signal.minimum")
+	add(&live, was.Critical != is.Critical, "signal.critical")
+	add(&live, was.Window != is.Window, "signal.window")
+	add(&live, was.WeakAfter != is.WeakAfter, "signal.weak_after")
+	add(&live, was.BelowAfter != is.BelowAfter, "signal.below_after")
+	add(&live, was.UplinkOffset != is.UplinkOffset, "signal.uplink_offset_db")
 	add(&live, c.Log.Level != next.Log.Level, "log.level")
 
 	add(&restart, c.Site != next.Site, "site.name")
@@ -114,5 +119,6 @@ func (n Network) diff(next Network) []string {
 	add(n.Radio.Country != next.Radio.Country, "radio.country")
 	add(n.Radio.Channel != next.Radio.Channel, "radio.channel")
 	add(n.Radio.MaxStations != next.Radio.MaxStations, "radio.max_stations")
+	add(n.Radio.Revive != next.Radio.Revive, "radio.revive")
 	return keys
 }

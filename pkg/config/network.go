@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strings"
 	"unicode"
+
+	"chargegate/pkg/revive"
 )
 
 // A draft is a network that has been read and not yet been given its subnet.
@@ -89,6 +91,8 @@ func (s *section) radio() *Radio {
 	}
 	radio.Channel = s.channel()
 	radio.MaxStations, _ = s.whole("max_stations", 1, 2007, allowStations, true)
+	// oneOf has refused every other word.
+	radio.Revive, _ = revive.ParseStep(s.oneOf("revive", revive.No.String(), revive.Words()...))
 	s.close()
 	return radio
 }

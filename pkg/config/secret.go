@@ -47,11 +47,24 @@ func newSecret(place, dir, credentials string) (Secret, bool) {
 	case kind == "credential" && filepath.Base(name) == name && name != "." && name != "..":
 		s := Secret{place: place, guarded: true}
 		if credentials != "" {
-			s.path = filepath.Join(credentials, name)
+			s.path = credential(credentials, name)
 		}
 		return s, true
 	}
 	return Secret{}, false
+}
+
+// ours is what names of credentials begin with in the system's store, which holds
+// other people's, too; the unit takes only these from there.
+const ours = "chargegate."
+
+// credential is the file of a credential that may bear our prefix, or not.
+func credential(dir, name string) string {
+	path := filepath.Join(dir, name)
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return filepath.Join(dir, ours+name)
+	}
+	return path
 }
 
 // Reveal reads the passphrase: the file's text without the line end behind it,
@@ -100,8 +113,12 @@ func unfit(passphrase string) string {
 // it stands in no shell's history.
 func (s Secret) howToMake(err error) string {
 	plain := func(r rune) bool { return isWord(r) || strings.ContainsRune("/.-", r) }
-	if s.guarded || !errors.Is(err, fs.ErrNotExist) || !only(s.path, plain) {
+	if !errors.Is(err, fs.ErrNotExist) || !only(s.path, plain) {
 		return ""
+	}
+	if s.guarded {
+		name := filepath.Base(s.path)
+		return fmt.Sprintf("; make it: systemd-ask-password -n | sudo systemd-creds encrypt --name=%s - /etc/credstore.encrypted/%s; on Debian 12 the unit needs a drop-in, too: /usr/share/doc/chargegate/credential.conf", name, name)
 	}
 	return fmt.Sprintf(`; make it: sudo sh -c 'umask 077; read -r p; printf %%s "$p" > %s'`, s.path)
 }

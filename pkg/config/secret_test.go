@@ -134,6 +134,24 @@ func TestCredentialIsReadFromSystemdsDirectory(t *testing.T) {
 		t.Errorf("inside a unit: %q, %v", got, err)
 	}
 
+	// From the system's store it comes with our prefix, so that nobody else's is taken.
+	env.Credentials = t.TempDir()
+	if c, err = config.Parse([]byte(text), "x.toml", env); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Networks[0].Radio.Passphrase.Reveal(); err == nil || !strings.Contains(err.Error(), "systemd-creds encrypt --name=chargegate.p1 - /etc/credstore.encrypted/chargegate.p1;") {
+		t.Errorf("a credential that is not there: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(env.Credentials, "chargegate.p1"), []byte("from the store"), 0o444); err != nil {
+		t.Fatal(err)
+	}
+	if c, err = config.Parse([]byte(text), "x.toml", env); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Networks[0].Radio.Passphrase.Reveal(); got != "from the store" || err != nil {
+		t.Errorf("from the store: %q, %v", got, err)
+	}
+
 	outside, err := config.Parse([]byte(text), "x.toml", home())
 	if err != nil {
 		t.Fatal(err)
@@ -165,6 +183,7 @@ func TestDiffTellsReloadFromRestart(t *testing.T) {
 		"thresholds":           {good + "[signal]\nwarn = -70\nminimum = -72\ncritical = -77\n", "signal.warn signal.minimum signal.critical", ""},
 		"log":                  {good + "[log]\nlevel = \"debug\"\nformat = \"json\"\n", "log.level", "log.format"},
 		"radio":                {change("channel = 6", "channel = 11"), "", "network.P1.radio.channel"},
+		"dead radio":           {change("channel = 6", "revive = \"driver\"\nchannel = 6"), "", "network.P1.radio.revive"},
 		"passphrase's place":   {change("file:p1.psk", "credential:p1"), "", "network.P1.radio.passphrase"},
 		"more chargers":        {change("chargers = 16", "chargers = 160"), "", "network.P1.chargers"},
 		"renamed":              {change(`"P1"`, `"P2"`), "", "network.P2 (new) network.P1 (gone)"},

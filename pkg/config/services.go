@@ -11,6 +11,7 @@ import (
 	"chargegate/pkg/event"
 	"chargegate/pkg/ntprelay"
 	"chargegate/pkg/resolver"
+	"chargegate/pkg/signal"
 )
 
 const (
@@ -18,6 +19,9 @@ const (
 	allowLease    = `write a time from "1h" to "24h", like "12h" (Z-6)`
 	allowMetrics  = `write an address of this machine with a port, like "127.0.0.1:9180", or "" for none`
 	allowSignal   = "write a whole number of dBm from -100 to -1, in the order warn, minimum, critical, each weaker than the one before (Z-4)"
+	allowWindow   = `write a time from "1m" to "30m", like "5m"`
+	allowLasting  = `write a time from "0s" to "24h", like "10m"`
+	allowOffset   = "write a whole number of dB from -20 to 20, which is added to what is measured"
 	allowMaxError = `write a time from "10ms" to "10s", like "1s" (Z-11)`
 	allowRate     = "write how many questions a second one device may ask, a whole number from 1 to 1000000"
 	allowDNS      = `write "system", an address like "1.1.1.1" or "1.1.1.1:53", or for TLS an address with the name in its certificate, like "tls://9.9.9.9#dns.quad9.net"`
@@ -153,13 +157,19 @@ func (r *reader) signal(s *section, c *Config) {
 		}
 		return otherwise
 	}
-	c.Radio.Warn, c.Radio.Minimum, c.Radio.Critical = level("warn", -74), level("minimum", -75), level("critical", -80)
-	if c.Radio.Minimum >= c.Radio.Warn {
-		s.bad("minimum", "%d is not weaker than warn, %d; %s", c.Radio.Minimum, c.Radio.Warn, allowSignal)
+	l := signal.Default()
+	l.Warn, l.Minimum, l.Critical = level("warn", l.Warn), level("minimum", l.Minimum), level("critical", l.Critical)
+	if l.Minimum >= l.Warn {
+		s.bad("minimum", "%d is not weaker than warn, %d; %s", l.Minimum, l.Warn, allowSignal)
 	}
-	if c.Radio.Critical >= c.Radio.Minimum {
-		s.bad("critical", "%d is not weaker than minimum, %d; %s", c.Radio.Critical, c.Radio.Minimum, allowSignal)
+	if l.Critical >= l.Minimum {
+		s.bad("critical", "%d is not weaker than minimum, %d; %s", l.Critical, l.Minimum, allowSignal)
 	}
+	l.Window = s.span("window", l.Window, time.Minute, 30*time.Minute, allowWindow)
+	l.WeakAfter = s.span("weak_after", l.WeakAfter, 0, 24*time.Hour, allowLasting)
+	l.BelowAfter = s.span("below_after", l.BelowAfter, 0, 24*time.Hour, allowLasting)
+	l.UplinkOffset, _ = s.whole("uplink_offset_db", -20, 20, allowOffset, false)
+	c.Radio.Signal = l
 	s.close()
 }
 

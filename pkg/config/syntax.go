@@ -97,7 +97,7 @@ func lineOf(text []byte, number int) string {
 
 // Kinds of keys by their names alone, for lines that cannot be read.
 var (
-	textKeys   = []string{"name", "inventory", "interface", "address", "ssid", "country", "lease", "source", "metrics", "level", "format", "reason"}
+	textKeys   = []string{"name", "inventory", "interface", "address", "ssid", "country", "lease", "source", "metrics", "level", "format", "reason", "revive"}
 	wholeKeys  = []string{"chargers", "channel", "max_stations", "warn", "minimum", "critical"}
 	yesNoKeys  = []string{"plain", "force"}
 	curlyMarks = "“”„‟‘’‚‛«»"

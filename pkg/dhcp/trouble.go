@@ -12,7 +12,7 @@ const (
 	doCarrier   = "Is the cable plugged in at both ends, and does the access point have power?"
 	doOff       = "Run: sudo systemctl restart chargegate-prepare. If it is switched off again, something else manages it: networkctl; nmcli device."
 	doImpostor  = "Find the device with that MAC address and take it off the network. If it is a router or a second chargegate box, one of the two needs another address."
-	doRadio     = "Look why the access point of this network does not run: sudo systemctl status chargegate-ap@%s."
+	doRadio     = "Look why the access point of this network does not run: sudo systemctl status chargegate-radio@%s."
 	doAddress   = "Look whether something else manages the interface, as NetworkManager does: ip address; networkctl. Then run: sudo systemctl restart chargegate-prepare."
 	doRival     = "One of the two boxes must go: unplug one from this network, or make their networks separate ones."
 	doRogue     = "Find the device with that MAC address, mostly a router or an access point, and switch its DHCP server off. Then switch off and on the power of the chargers that stay away."

@@ -18,7 +18,7 @@ import (
 // has its type in clear (RFC 8446, 5.1), and before TLS 1.3 so has an alert. That
 // is enough to tell a server that refuses the hello, a box in between that answers
 // in its place, and a charger that refuses the certificate. In TLS 1.3 the
-// charger's alert is encrypted; chargers speak 1.2 (domain.md 2.5).
+// charger's alert is encrypted; chargers speak 1.2 (Z-8).
 
 // Record types and alert levels.
 const (

@@ -577,6 +577,39 @@ func TestPlacesAreCountedByWhoHoldsThem(t *testing.T) {
 	}
 }
 
+// The unit hides /proc/sys from the daemon, and package net then takes 128 places: the
+// kernel is asked for all there are once more.
+func TestTheQueueGrowsToTheKernelsLimit(t *testing.T) {
+	nl, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nl.Close()
+	raw, err := nl.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	places := func() (n int) {
+		if cerr := raw.Control(func(fd uintptr) {
+			info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n = int(info.Sacked)
+		}); cerr != nil {
+			t.Fatal(cerr)
+		}
+		return n
+	}
+	all := places() // here /proc/sys can be read
+	if cerr := raw.Control(func(fd uintptr) { err = unix.Listen(int(fd), 1) }); cerr != nil || err != nil || places() != 1 {
+		t.Fatalf("%d places: %v, %v", places(), cerr, err)
+	}
+	if err := longestQueue(nl.(*net.TCPListener)); err != nil || places() != all {
+		t.Errorf("%d places, want %d: %v", places(), all, err)
+	}
+}
+
 // The kernel keeps as many callers in the queue as it may for anybody: everybody at
 // once after a power cut (F-1).
 func TestBacklog(t *testing.T) {

@@ -27,11 +27,14 @@ func (s *Server) listen(addr netip.AddrPort) (*door, error) {
 		s.own[addr] = true
 		return l, nil
 	}
-	// The backlog is the kernel's net.core.somaxconn; package net asks for it.
 	lc := net.ListenConfig{Control: freebind, KeepAlive: -1} // tune sets keep-alive, for both legs alike
 	lc.SetMultipathTCP(false)                                // MPTCP sockets cannot be spliced
 	nl, err := lc.Listen(context.Background(), "tcp4", addr.String())
 	if err != nil {
+		return nil, err
+	}
+	if err := longestQueue(nl.(*net.TCPListener)); err != nil {
+		nl.Close()
 		return nil, err
 	}
 	l, err := newDoor(nl.(*net.TCPListener))
@@ -43,6 +46,21 @@ func (s *Server) listen(addr netip.AddrPort) (*door, error) {
 		s.log.Say(event.HandoverKeepFailed, event.F("WHAT", "the proxy's socket "+addr.String()), event.Err(err))
 	}
 	return l, nil
+}
+
+// longestQueue lets as many callers wait as the kernel allows anybody
+// (net.core.somaxconn): all at once after a power cut (F-1). Package net reads that
+// figure from /proc, which the unit hides, and takes 128 instead. The kernel cuts what
+// is asked here down to it.
+func longestQueue(l *net.TCPListener) error {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if cerr := raw.Control(func(fd uintptr) { err = unix.Listen(int(fd), 1<<16-1) }); cerr != nil {
+		return cerr
+	}
+	return err
 }
 
 // storeName is what the listening socket for addr is kept under. Colons are

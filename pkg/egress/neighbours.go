@@ -23,7 +23,7 @@ import (
 //
 // It is read as a file: a question for one neighbour over netlink needs the
 // interface, and all of them over netlink cost the same.
-const neighbourTable = "/proc/net/arp"
+const neighbourTable = "/proc/self/net/arp" // self: the unit hides what is not a process (ProcSubset=)
 
 const (
 	// neighbourAge is how old the table may be that was read last. Chargers hold

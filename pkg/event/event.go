@@ -110,7 +110,7 @@ func All() []*Kind {
 	var all []*Kind
 	for _, room := range [][]*Kind{
 		daemonKinds, configKinds, chargerKinds, dhcpKinds, resolverKinds, ntprelayKinds,
-		egressKinds, deniedKinds, radioKinds, statusKinds, handoverKinds, uplinkKinds, volumeKinds,
+		egressKinds, deniedKinds, radioKinds, signalKinds, airKinds, statusKinds, handoverKinds, uplinkKinds, volumeKinds, reviveKinds,
 	} {
 		all = append(all, room...)
 	}

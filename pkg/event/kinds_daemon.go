@@ -37,7 +37,7 @@ var (
 		ID: "daemon-reload-needs-restart", Level: Warning,
 		Text:    "changed, but only a restart takes it over: {KEYS}",
 		Explain: "These keys size sockets, subnets or files. The daemon goes on with the old values.",
-		Advice:  "Run: sudo systemctl restart chargegate-prepare. It renders the files anew; the firewall and the daemon restart with it, and open conversations go on, except where an address has changed: those come back by themselves. For a changed radio also: sudo systemctl restart chargegate-ap@NAME.",
+		Advice:  "Run: sudo systemctl restart chargegate-prepare. It renders the files anew; the firewall and the daemon restart with it, and open conversations go on, except where an address has changed: those come back by themselves. For a changed radio also: sudo systemctl restart chargegate-radio@NAME.",
 	}
 	DaemonReloadFailed = &Kind{
 		ID: "daemon-reload-failed", Level: Error,

@@ -239,7 +239,7 @@ var (
 		ID: "dhcp-no-carrier", Level: Warning,
 		Text:    "{NETWORK}: {INTERFACE} has no carrier or is switched off; nobody on it can be reached",
 		Explain: "The interface is there, but the cable is not plugged in, the device at its other end has no power, or the radio is not on the air.",
-		Advice:  "Run: ip link show {INTERFACE}. Without UP between the < > it is switched off: sudo systemctl restart chargegate-prepare. Otherwise check the cable at both ends and the power of the access point. For a radio of this box: sudo systemctl status chargegate-ap@{NETWORK}.",
+		Advice:  "Run: ip link show {INTERFACE}. Without UP between the < > it is switched off: sudo systemctl restart chargegate-prepare. Otherwise check the cable at both ends and the power of the access point. For a radio of this box: sudo systemctl status chargegate-radio@{NETWORK}.",
 	}
 	CarrierBack = &Kind{
 		ID: "dhcp-carrier-back", Level: Info,

@@ -124,6 +124,8 @@ func judge(r reading, limit time.Duration, now time.Time) string {
 		return fmt.Sprintf("the clock is not synchronised (stratum %d)", r.stratum)
 	case r.local:
 		return "chronyd has no source and goes by this machine's own clock"
+	case r.growth >= 1 && r.growth < 2: // chronyd's first guess, of a machine without a drift file
+		return "chronyd does not know yet how fast this machine's clock runs"
 	case r.rootDelay < 0 || r.dispersion < 0 || !(r.growth >= 0 && r.growth < 1), r.refTime.After(r.at.Add(maxAhead + r.offset.Abs())):
 		return "what was said of the clock makes no sense"
 	case duration(r.at.Sub(r.refTime).Seconds()*leastGrowth) > limit:

@@ -31,6 +31,7 @@ func TestJudge(t *testing.T) {
 		{"corrected in the future", func(r *reading) { r.refTime = r.at.Add(2 * time.Second) }, "what was said of the clock makes no sense"},
 		{"corrected in the future, by the clock as it will be", func(r *reading) { r.refTime, r.offset = r.at.Add(2*time.Second), 2*time.Second }, ""},
 		{"corrected a month ago, and right to the millisecond", func(r *reading) { r.refTime = r.at.AddDate(0, -1, 0) }, "the clock was corrected too long ago"},
+		{"the first minutes of a machine without a drift file", func(r *reading) { r.growth = (1e6 + 138 + 1) * 1e-6 }, "chronyd does not know yet how fast this machine's clock runs"},
 		{"a growth without bounds", func(r *reading) { r.growth = math.Inf(1) }, "what was said of the clock makes no sense"},
 		{"a growth that is no number", func(r *reading) { r.growth = math.NaN() }, "what was said of the clock makes no sense"},
 		{"a negative growth", func(r *reading) { r.growth = -1e-6 }, "what was said of the clock makes no sense"},

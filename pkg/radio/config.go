@@ -1,6 +1,10 @@
 package radio
 
-import "time"
+import (
+	"time"
+
+	"chargegate/pkg/signal"
+)
 
 // A Network is one radio that is watched.
 type Network struct {
@@ -12,9 +16,8 @@ type Network struct {
 // Config is what the watcher needs to know.
 type Config struct {
 	Networks []Network
-	// Warn, Minimum and Critical are signal thresholds in dBm (Z-4): warn above
-	// Zaptec's minimum, the minimum itself, and where the radio gives up.
-	Warn, Minimum, Critical int
-	// Every is the time between samples; zero: 30 s.
+	// Signal says how what is heard is judged (Z-4).
+	Signal signal.Limits
+	// Every is the time between samples; zero: 15 s.
 	Every time.Duration
 }

@@ -3,6 +3,7 @@ package radio
 import (
 	"time"
 
+	"chargegate/pkg/charger"
 	"chargegate/pkg/event"
 )
 
@@ -13,7 +14,7 @@ type unknownSignal struct {
 }
 
 // look says it once, when every station of the radio has been without a signal
-// for a whole span.
+// for a whole window.
 func (u *unknownSignal) look(now time.Time, w *watch) {
 	for _, s := range w.stations {
 		if s.last.Signal != 0 {
@@ -26,7 +27,7 @@ func (u *unknownSignal) look(now time.Time, w *watch) {
 		u.since = time.Time{}
 	case u.since.IsZero():
 		u.since = now
-	case !u.said && now.Sub(u.since) >= span:
+	case !u.said && now.Sub(u.since) >= w.limit.Window:
 		u.said = true
 		w.log.Say(event.RadioSignalUnknown, event.Network(w.net.Name), event.F("INTERFACE", w.net.Interface))
 	}
@@ -61,10 +62,14 @@ func (c crowd) next(n, limit int) int {
 	return roomy
 }
 
-// look says each new level once.
+// look says each new level once; not that of a garage which is as it was planned.
 func (c *crowd) look(n int, w *watch) {
 	was := c.level
-	c.level = c.next(n, w.net.MaxStations)
+	level := c.next(n, w.net.MaxStations)
+	if level > was && w.planned() {
+		return
+	}
+	c.level = level
 	if c.level <= was {
 		return
 	}
@@ -74,4 +79,50 @@ func (c *crowd) look(n int, w *watch) {
 	}
 	w.log.Say(k, event.Network(w.net.Name), event.F("INTERFACE", w.net.Interface),
 		event.F("STATIONS", n), event.F("LIMIT", w.net.MaxStations))
+}
+
+// leastGuests is how many times an hour, at least, it is said that somebody whom the
+// inventory does not name has joined.
+const leastGuests = 20
+
+// guests count the strangers that come in. They have the passphrase, and a new MAC as
+// often as they like.
+type guests struct {
+	hour time.Time // when the present hour began
+	said int       // in it, one by one
+}
+
+// welcome says whether to tell of one that has joined, and of its leaving later: of
+// chargers always, of strangers so many times an hour as fit on the radio. That there
+// are more is said once.
+func (w *watch) welcome(mac charger.MAC, now time.Time) bool {
+	if _, known := w.book.Known(mac); known {
+		return true
+	}
+	g := &w.guests
+	if g.hour.IsZero() || now.Sub(g.hour) >= again {
+		*g = guests{hour: now}
+	}
+	most := max(leastGuests, w.net.MaxStations)
+	g.said++
+	if g.said == most+1 {
+		w.log.Say(event.RadioStrangers, event.Network(w.net.Name), event.F("INTERFACE", w.net.Interface), event.F("COUNT", g.said))
+	}
+	g.said = min(g.said, most+1)
+	return g.said <= most
+}
+
+// planned reports whether everybody on the radio is a charger of the inventory that
+// belongs here, and all of those have room: then nobody is to come who has none.
+func (w *watch) planned() bool {
+	mine := w.book.Inventory(w.net.Name)
+	if mine == 0 || mine > w.net.MaxStations {
+		return false
+	}
+	for mac := range w.stations {
+		if c, known := w.book.Known(mac); !known || !c.On(w.net.Name) {
+			return false
+		}
+	}
+	return true
 }

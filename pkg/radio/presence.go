@@ -16,6 +16,7 @@ const (
 	Unsupported State = "unsupported"      // the kernel has no nl80211
 	Missing     State = "missing"          // no such wireless interface
 	NotAP       State = "not-access-point" // there, but hostapd has not taken it
+	Silent      State = "silent"           // an access point that sends no beacons
 	Failed      State = "failed"           // the driver did not answer
 )
 
@@ -29,12 +30,30 @@ type presence struct {
 	state State
 	since time.Time // when this state began
 	said  bool      // this state has been said
+	mute  bool      // it has been said that hostapd does not speak with us
+}
+
+// speech says once that hostapd does not speak with us, and once that it does again.
+// It matters where a radio serves: else that it does not is said, and is worse.
+func (p *presence) speech(now time.Time, v *voice, state State, w *watch) {
+	if v == nil {
+		return
+	}
+	fields := []event.Field{event.Network(w.net.Name), event.F("INTERFACE", w.net.Interface)}
+	switch {
+	case v.heard && p.mute:
+		p.mute = false
+		w.log.Say(event.RadioHostapdHeard, fields...)
+	case !v.heard && !p.mute && state == Watched && now.Sub(v.since) >= grace && now.Sub(p.since) >= grace:
+		p.mute = true
+		w.log.Say(event.RadioHostapdUnheard, append(fields, event.F("ERROR", v.why))...)
+	}
 }
 
 // turn takes the state found now and returns what to say of it, or nil.
 func (p *presence) turn(now time.Time, state State) *event.Kind {
 	if state != p.state {
-		*p = presence{state: state, since: now}
+		*p = presence{state: state, since: now, mute: p.mute}
 	}
 	if p.said {
 		return nil
@@ -46,13 +65,16 @@ func (p *presence) turn(now time.Time, state State) *event.Kind {
 	case Failed:
 		p.said = true
 		return event.RadioFailed
-	case Missing, NotAP:
+	case Missing, NotAP, Silent:
 		if now.Sub(p.since) < grace {
 			return nil
 		}
 		p.said = true
-		if state == Missing {
+		switch state {
+		case Missing:
 			return event.RadioMissing
+		case Silent:
+			return event.RadioSilent
 		}
 		return event.RadioNotAccessPoint
 	}

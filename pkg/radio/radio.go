@@ -1,19 +1,27 @@
-// Package radio watches how well each charger is heard. Every half minute it
+// Package radio watches how well each charger is heard. Every 15 seconds it
 // asks the kernel (nl80211) who is on each radio, tells the book who has come
-// and gone, and judges each charger's signal by the median of five minutes
-// with 3 dB of hysteresis (Z-4): warned before Zaptec's minimum, alarmed below
-// it. What it measures is the uplink, how well this box hears the charger; a
-// radio that reports no signal is said to do so once, and its chargers' signal
-// is unknown, never 0 dBm (F-11). The number of stations is watched against
+// and gone, has each charger's signal judged (Z-4), and says what has lasted: warned
+// before Zaptec's minimum, alarmed below it, and told of a channel that is disturbed
+// where a good signal does not help. What it measures is the uplink, how well this
+// box hears the charger; a radio that reports no signal is said to do so once, and its
+// chargers' signal is unknown, never 0 dBm (F-11). The number of stations is watched against
 // what the radio can hold (F-10).
+//
+// On a radio is who has been let through: the driver's flag AUTHORIZED, which takes the
+// passphrase. Anybody can have the kernel list a MAC with a single frame; such ones only
+// take a place, and are counted. Where a driver does not tell, whoever it lists counts.
 //
 // Without nl80211, without the interface, or before hostapd has made it an
 // access point, the room says so once and goes on looking.
 //
-// It does not speak with hostapd: wrong passwords and refused associations,
-// which the kernel does not tell, are not seen here. It leaves to others the
-// access point itself, what a charger does after it has joined, and showing
-// the samples.
+// Between two rounds it listens: the kernel tells who was taken out, and what
+// hostapd sent to a station that it refused or sent away; hostapd tells of wrong
+// passphrases, and why a station said goodbye. Whoever tells is only believed
+// after a look. Devices may tell what they like under whatever MAC: what is
+// remembered and said of those that nobody knows is bounded (Z-10).
+//
+// It leaves to others the access point itself, what a charger does after it has
+// joined, and showing the samples.
 package radio
 
 import (
@@ -25,13 +33,23 @@ import (
 
 	"chargegate/pkg/charger"
 	"chargegate/pkg/event"
+	"chargegate/pkg/hostapd"
+	"chargegate/pkg/signal"
 )
 
 // pace is the time between two rounds when the configuration names none.
-const pace = 30 * time.Second
+const pace = 15 * time.Second
 
 // patience is how many rounds are left out after one that found no nl80211.
-const patience = 10
+const patience = 20
+
+// A notice is followed by a look, soon, so that those that come together are seen
+// together; and not too often, since each look costs some radios' firmware a question
+// for each station.
+const (
+	soon   = 300 * time.Millisecond
+	seldom = 3 * time.Second
+)
 
 // A Sample is what the last look at one radio found.
 type Sample struct {
@@ -40,6 +58,8 @@ type Sample struct {
 	State       State
 	Problem     string    // why State is not Watched, in words; else empty
 	At          time.Time // when it was looked at; zero: never
+	Frequency   int       // MHz, on which it serves as the kernel says; 0: not known
+	Unheard     string    // why hostapd has not been heard for a minute, though the radio serves; empty: it is
 	MaxStations int       // as configured; 0: not known
 	NoSignal    bool      // the radio is known to report no signal (F-11)
 	Stations    []Station // by MAC; what was last known when State is Failed
@@ -53,11 +73,19 @@ type Server struct {
 	book    *charger.Book
 	log     *event.Log
 	dial    func(context.Context) (stations, func(), error)
+	listen  func(ctx context.Context, tell func(notice)) error
+	attach  func(ctx context.Context, ifname string, hear func(hostapd.Event) bool) (speaker, error)
+	posts   []post // beside watches
+	notices chan notice
+	index   map[int]int // place in watches by the interface's number, as of the last look
 
-	rounds [3]atomic.Uint64 // by result: see roundResults
+	rounds  [3]atomic.Uint64       // by result: see roundResults
+	heard   [matters]atomic.Uint64 // notices
+	dropped atomic.Uint64          // notices for which there was no room
+	deaf    atomic.Uint64          // times that the kernel's socket had to be opened anew
 
 	mu      sync.Mutex
-	limit   thresholds
+	limit   signal.Limits
 	samples []Sample // beside watches
 }
 
@@ -70,32 +98,19 @@ const (
 
 // New makes the watcher. Networks without a radio are not in cfg.
 func New(cfg Config, book *charger.Book, log *event.Log) *Server {
-	s := &Server{every: cfg.Every, book: book, log: log, dial: dial, present: make([]presence, len(cfg.Networks))}
-	s.SetThresholds(cfg.Warn, cfg.Minimum, cfg.Critical)
+	s := &Server{every: cfg.Every, book: book, log: log, dial: dial, present: make([]presence, len(cfg.Networks)),
+		listen: listen, attach: attach, posts: make([]post, len(cfg.Networks)), notices: make(chan notice, waiting)}
+	s.SetLimits(cfg.Signal)
 	if s.every <= 0 {
 		s.every = pace
 	}
 	for _, n := range cfg.Networks {
 		s.watches = append(s.watches, &watch{
-			net: n, every: s.every, book: book, log: log, stations: map[charger.MAC]*station{},
+			net: n, every: s.every, book: book, log: log, stations: map[charger.MAC]*station{}, left: map[charger.MAC]*past{}, door: newDoor(),
 		})
 		s.samples = append(s.samples, Sample{Network: n.Name, Interface: n.Interface, State: Waiting, MaxStations: n.MaxStations})
 	}
 	return s
-}
-
-// SetThresholds changes where verdicts begin, in dBm, from the next round on.
-// What has been said stays said; only what is another verdict now is news.
-func (s *Server) SetThresholds(warn, minimum, critical int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.limit = thresholds{warn: warn, minimum: minimum, critical: critical}
-}
-
-func (s *Server) thresholds() thresholds {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.limit
 }
 
 // Name returns "radio".
@@ -105,35 +120,87 @@ func (s *Server) Name() string { return "radio" }
 // and a garage without one is served all the same.
 func (s *Server) Listen() error { return nil }
 
-// Serve looks at the radios, at once and then round after round, until ctx is
-// done. It never returns an error: a radio that is away is weather.
+// Serve looks at the radios, at once, then round after round, and between two rounds
+// when something is told, until ctx is done. It never returns an error: a radio that
+// is away is weather.
 func (s *Server) Serve(ctx context.Context) error {
 	if len(s.watches) == 0 {
 		<-ctx.Done()
 		return nil
 	}
+	var ears sync.WaitGroup
+	defer ears.Wait()
+	ears.Go(func() { s.hearKernel(ctx) })
+	for i := range s.watches {
+		ears.Go(func() { s.attend(ctx, i) })
+	}
+	s.work(ctx)
+	return nil
+}
+
+// work does the rounds, and what is told between them.
+func (s *Server) work(ctx context.Context) {
 	tick := time.NewTicker(s.every)
 	defer tick.Stop()
-	skip := 0
-	said := false
-	for ctx.Err() == nil {
-		if skip > 0 {
-			skip--
-		} else if err := s.round(ctx, time.Now()); err != nil && ctx.Err() == nil {
-			skip = patience
-			if !said {
-				s.log.Say(event.RadioUnsupported, event.Err(err))
-			}
-			said = true
-		} else {
-			said = false
-		}
+	due := time.NewTimer(0) // for a look between two rounds
+	defer due.Stop()
+	due.Stop()
+	turns := turns{}
+	turns.round(s, ctx)
+	looked, armed := time.Now(), false
+	for {
 		select {
 		case <-tick.C:
+			turns.round(s, ctx)
+			looked = time.Now()
+		case n := <-s.notices:
+			if s.take(n, time.Now()) && !armed {
+				armed = true
+				due.Reset(max(soon, seldom-time.Since(looked)))
+			}
+		case <-due.C:
+			armed = false
+			turns.glance(s, ctx)
+			looked = time.Now()
 		case <-ctx.Done():
+			return
 		}
 	}
-	return nil
+}
+
+// turns remembers that there is no nl80211, which is said once and asked for seldom.
+type turns struct {
+	skip int
+	said bool
+}
+
+// round is a round, unless it is to be left out.
+func (t *turns) round(s *Server, ctx context.Context) {
+	if t.skip > 0 {
+		t.skip--
+		return
+	}
+	err := s.round(ctx, time.Now())
+	if ctx.Err() != nil {
+		return
+	}
+	t.skip = 0
+	if err == nil {
+		t.said = false
+		return
+	}
+	t.skip = patience
+	if !t.said {
+		s.log.Say(event.RadioUnsupported, event.Err(err))
+	}
+	t.said = true
+}
+
+// glance is a look between two rounds; one that finds no nl80211 says nothing.
+func (t *turns) glance(s *Server, ctx context.Context) {
+	if s.between(ctx, time.Now()) == nil {
+		t.skip = 0
+	}
 }
 
 // Samples returns what the last look at each radio found, in the order of the

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,31 +18,155 @@ import (
 
 	"chargegate/pkg/charger"
 	"chargegate/pkg/event"
+	"chargegate/pkg/hostapd"
+	"chargegate/pkg/signal"
 )
 
-// air is what the kernel would say. It is a value that the test fills in.
+// air is what the kernel and hostapd would say. It is a value that the test fills in.
 type air struct {
+	mu sync.Mutex // for those who change it while the server runs
+
 	refuse error // no conversation at all
 	ifis   []*wifi.Interface
 	info   func() ([]*wifi.StationInfo, error)
-	asked  int
-	open   int
+	hang   string         // the interface whose driver does not answer
+	looks  map[string]int // questions for stations, by interface
+
+	standing map[charger.MAC]standing // what the driver tells of who is let through
+	asked    int
+	open     int
+
+	kernel chan notice        // what nl80211 tells; nil: nothing
+	speech chan hostapd.Event // what hostapd tells; nil: nothing
+	state  string             // as hostapd says; empty: ENABLED
+	dumb   error              // there is no way to hostapd
 }
 
-func (a *air) Interfaces() ([]*wifi.Interface, error) { return a.ifis, nil }
+func (a *air) Interfaces() ([]*wifi.Interface, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ifis, nil
+}
 
-func (a *air) StationInfo(*wifi.Interface) ([]*wifi.StationInfo, error) { return a.info() }
+// A talk is one conversation with the kernel. What comes after a question that was not
+// answered in time is no answer to the next.
+type talk struct {
+	*air
+	spoilt bool
+}
+
+func (c *talk) Stations(ifi *wifi.Interface) ([]listed, error) {
+	if c.spoilt {
+		return nil, errors.New("mismatched sequence in netlink reply")
+	}
+	c.mu.Lock()
+	if c.looks == nil {
+		c.looks = map[string]int{}
+	}
+	c.looks[ifi.Name]++
+	if c.hang == ifi.Name {
+		c.mu.Unlock()
+		time.Sleep(answerWithin)
+		c.spoilt = true
+		return nil, os.ErrDeadlineExceeded
+	}
+	defer c.mu.Unlock()
+	infos, err := c.info()
+	return list(infos, c.standing), err
+}
+
+// list makes the driver's list of stations; of those who are not in standing it does
+// not tell whether they are let through.
+func list(infos []*wifi.StationInfo, standing map[charger.MAC]standing) []listed {
+	var out []listed
+	for _, in := range infos {
+		l := listed{StationInfo: in}
+		if in != nil && len(in.HardwareAddr) == 6 {
+			l.standing = standing[charger.MAC(in.HardwareAddr)]
+		}
+		out = append(out, l)
+	}
+	return out
+}
 
 func (a *air) dial(context.Context) (stations, func(), error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.asked++
 	if a.refuse != nil {
 		return nil, nil, a.refuse
 	}
 	a.open++
-	return a, func() { a.open-- }, nil
+	return &talk{air: a}, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.open--
+	}, nil
 }
 
-func ap(name string) *wifi.Interface { return &wifi.Interface{Name: name, Type: wifi.InterfaceTypeAP} }
+func (a *air) listen(ctx context.Context, tell func(notice)) error {
+	for {
+		select {
+		case n := <-a.kernel:
+			tell(n)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (a *air) attach(_ context.Context, _ string, hear func(hostapd.Event) bool) (speaker, error) {
+	if err := a.mute(); err != nil {
+		return nil, err
+	}
+	return &talker{a, hear}, nil
+}
+
+func (a *air) mute() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.dumb
+}
+
+// A talker is a hostapd that says what the test has it say.
+type talker struct {
+	air  *air
+	hear func(hostapd.Event) bool
+}
+
+func (h *talker) Ask(context.Context, string) (string, error) {
+	h.air.mu.Lock()
+	defer h.air.mu.Unlock()
+	if h.air.state == "" {
+		return "state=ENABLED\n", nil
+	}
+	return "state=" + h.air.state + "\n", nil
+}
+
+func (h *talker) Attached(context.Context) error { return h.air.mute() }
+
+func (h *talker) Listen(ctx context.Context, d time.Duration) error {
+	over := time.NewTimer(d)
+	defer over.Stop()
+	for {
+		select {
+		case e := <-h.air.speech:
+			if !h.hear(e) {
+				return nil
+			}
+		case <-over.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (h *talker) Close() error { return nil }
+
+func ap(name string) *wifi.Interface {
+	return &wifi.Interface{Index: 3, Name: name, Type: wifi.InterfaceTypeAP, Frequency: 2437}
+}
 
 func info(mac charger.MAC, signal int) *wifi.StationInfo {
 	return &wifi.StationInfo{HardwareAddr: net.HardwareAddr(mac[:]), Signal: signal, TransmitRetries: 3, TransmitFailed: 1}
@@ -50,8 +175,8 @@ func info(mac charger.MAC, signal int) *wifi.StationInfo {
 func newServer(a *air) (*Server, *event.Log) {
 	book := charger.NewBook(charger.Inventory{mac7: {MAC: mac7, Name: "P1-07"}}, nil)
 	log := event.New(event.Options{Level: event.Debug, Keep: 1000})
-	s := New(Config{Networks: []Network{{Name: "P1", Interface: "wlan0", MaxStations: 19}}, Warn: -74, Minimum: -75, Critical: -80}, book, log)
-	s.dial = a.dial
+	s := New(Config{Networks: []Network{{Name: "P1", Interface: "wlan0", MaxStations: 19}}, Signal: signal.Default()}, book, log)
+	s.dial, s.listen, s.attach = a.dial, a.listen, a.attach
 	return s, log
 }
 
@@ -78,20 +203,33 @@ func TestServeWatches(t *testing.T) {
 		a := &air{ifis: []*wifi.Interface{{Name: "wlan1"}, ap("wlan0")},
 			info: func() ([]*wifi.StationInfo, error) { return []*wifi.StationInfo{info(mac7, -78)}, nil }}
 		s, log := newServer(a)
-		run(t, s, 5*time.Minute+time.Second)
+		run(t, s, 7*time.Minute+46*time.Second)
 		want := []string{"radio-watched", "charger-signal-below-minimum"}
 		if diff := cmp.Diff(want, ids(log)); diff != "" {
 			t.Errorf("said (-want +got):\n%s", diff)
 		}
-		if a.asked != 11 || a.open != 0 {
-			t.Errorf("%d rounds with %d left open, want 11 and none", a.asked, a.open)
+		if rounds := int((7*time.Minute+45*time.Second)/pace) + 2; a.asked != rounds || a.open != 0 {
+			t.Errorf("%d rounds with %d left open, want %d and none", a.asked, a.open, rounds)
 		}
 		got := s.Samples()
 		at := got[0].At
-		wantSample := []Sample{{Network: "P1", Interface: "wlan0", State: Watched, At: at, MaxStations: 19, Stations: []Station{
-			{MAC: mac7, Signal: -78, Median: -78, Grade: Below, Retries: 3, Failed: 1}}}}
+		wantSample := []Sample{{Network: "P1", Interface: "wlan0", State: Watched, At: at, Frequency: 2437, MaxStations: 19, Stations: []Station{
+			{MAC: mac7, Signal: -78, Median: -78, Grade: signal.Below, GradeFor: got[0].Stations[0].GradeFor, Said: signal.Below, Resent: -1, Retries: 3, Failed: 1}}}}
 		if diff := cmp.Diff(wantSample, got); diff != "" {
 			t.Errorf("samples (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A sample says how long it takes until who has joined is judged.
+func TestServeSaysWhenItWillJudge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &air{ifis: []*wifi.Interface{ap("wlan0")},
+			info: func() ([]*wifi.StationInfo, error) { return []*wifi.StationInfo{info(mac7, -78)}, nil }}
+		s, _ := newServer(a)
+		run(t, s, time.Minute+time.Second)
+		if st := s.Samples()[0].Stations[0]; st.Early != signal.Default().Window/2-time.Minute || st.Median != 0 {
+			t.Errorf("after a minute: %+v", st)
 		}
 	})
 }
@@ -103,9 +241,11 @@ func TestThresholdsCanChange(t *testing.T) {
 	}}
 	s, log := newServer(a)
 	now := time.Now()
-	for i := range 2 * enough {
-		if i == enough {
-			s.SetThresholds(-65, -68, -75)
+	for i := range int(20 * time.Minute / pace) {
+		if i == int(10*time.Minute/pace) {
+			limits := signal.Default()
+			limits.Warn, limits.Minimum = -65, -68
+			s.SetLimits(limits)
 		}
 		if err := s.round(t.Context(), now.Add(time.Duration(i)*pace)); err != nil {
 			t.Fatal(err)
@@ -124,7 +264,7 @@ func TestServeWithoutNL80211(t *testing.T) {
 		if diff := cmp.Diff([]string{"radio-unsupported"}, ids(log)); diff != "" {
 			t.Errorf("said (-want +got):\n%s", diff)
 		}
-		if a.asked < 10 || a.asked > 12 {
+		if a.asked < 11 || a.asked > 13 {
 			t.Errorf("asked %d times in an hour, want once in five and a half minutes", a.asked)
 		}
 		if got := s.Samples()[0].State; got != Unsupported {
@@ -208,14 +348,14 @@ func TestEndingIsNoFailure(t *testing.T) {
 
 func TestRead(t *testing.T) {
 	t.Parallel()
-	got := read([]*wifi.StationInfo{
+	got := read(list([]*wifi.StationInfo{
 		nil,
 		{HardwareAddr: nil},
 		{HardwareAddr: net.HardwareAddr{1, 2, 3, 4, 5, 6}, Signal: -50},     // a group
 		{HardwareAddr: net.HardwareAddr{0, 0, 0, 0, 0, 0}, Signal: -50},     // nobody
 		{HardwareAddr: net.HardwareAddr(mac7[:]), Signal: 20, Inactive: -1}, // nothing is received at +20 dBm
 		{HardwareAddr: net.HardwareAddr(mac8[:]), SignalAverage: -71},
-	})
+	}, nil))
 	want := []Station{{MAC: mac7}, {MAC: mac8, Signal: -71}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("stations (-want +got):\n%s", diff)
@@ -229,13 +369,14 @@ func FuzzStations(f *testing.F) {
 	f.Add([]byte{8, 0, 21, 0, 4, 0, 7, 0}) // a signal without a value
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		s, _ := newServer(&air{})
+		standingOf(raw)
 		var got *wifi.StationInfo
 		if err := s.guarded(func() (err error) { got, err = wifi.ParseStationInfo(raw); return err }); err != nil {
 			return
 		}
 		now := time.Now()
 		for i := range 12 {
-			s.watches[0].look(now.Add(time.Duration(i)*pace), read([]*wifi.StationInfo{got}))
+			s.watches[0].look(now.Add(time.Duration(i)*pace), read(list([]*wifi.StationInfo{got}, nil)))
 		}
 		for _, st := range s.watches[0].list() {
 			if st.Signal > 0 || st.Median > 0 || st.Inactive < 0 {
@@ -253,7 +394,7 @@ func TestMetrics(t *testing.T) {
 	}}
 	s, _ := newServer(a)
 	now := time.Now()
-	for i := range enough {
+	for i := range int(5 * time.Minute / pace) {
 		if err := s.round(t.Context(), now.Add(time.Duration(i)*pace)); err != nil {
 			t.Fatal(err)
 		}
@@ -265,18 +406,18 @@ chargegate_radio_charger_failed_total{charger="P1-07",network="P1"} 1
 # HELP chargegate_radio_charger_retries_total Frames to the charger that had to be sent again, since it joined.
 # TYPE chargegate_radio_charger_retries_total counter
 chargegate_radio_charger_retries_total{charger="P1-07",network="P1"} 3
-# HELP chargegate_radio_charger_signal_dbm Median over five minutes of how well this box hears the charger (the uplink). Absent while unknown.
+# HELP chargegate_radio_charger_signal_dbm Median over some minutes of how well this box hears the charger (the uplink). Absent while unknown.
 # TYPE chargegate_radio_charger_signal_dbm gauge
 chargegate_radio_charger_signal_dbm{charger="P1-07",network="P1"} -61
 # HELP chargegate_radio_samples_total Looks at a radio, by what came of them.
 # TYPE chargegate_radio_samples_total counter
-chargegate_radio_samples_total{result="answered"} 5
+chargegate_radio_samples_total{result="answered"} ` + fmt.Sprint(int(5*time.Minute/pace)) + `
 chargegate_radio_samples_total{result="away"} 0
 chargegate_radio_samples_total{result="failed"} 0
 # HELP chargegate_radio_station_limit Stations that the network's radio can hold, as configured.
 # TYPE chargegate_radio_station_limit gauge
 chargegate_radio_station_limit{network="P1"} 19
-# HELP chargegate_radio_stations Stations on the network's radio, strangers included.
+# HELP chargegate_radio_stations Stations that are let through on the network's radio, strangers included.
 # TYPE chargegate_radio_stations gauge
 chargegate_radio_stations{network="P1"} 2
 # HELP chargegate_radio_up 1 when the last look at the network's radio found an access point that says who is on it.

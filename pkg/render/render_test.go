@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -123,11 +124,11 @@ func TestFilesAreAsPromised(t *testing.T) {
 				}
 			}
 			want := map[string][]string{
-				"wide": {"nftables.conf", "networkmanager/10-chargegate.conf",
+				"wide": {"nftables.conf", "networkmanager/10-chargegate.conf", "sysctl.conf",
 					"networkd/10-chargegate-P1.network", "hostapd-P1.conf", "hostapd-P1.env",
 					"networkd/10-chargegate-P2-east.network", "hostapd-P2-east.conf", "hostapd-P2-east.env",
 					"networkd/10-chargegate-P3.network"},
-				"small": {"nftables.conf", "networkmanager/10-chargegate.conf", "networkd/10-chargegate-P1.network"},
+				"small": {"nftables.conf", "networkmanager/10-chargegate.conf", "sysctl.conf", "networkd/10-chargegate-P1.network"},
 			}[name]
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("files (-want +got):\n%s", diff)
@@ -136,12 +137,18 @@ func TestFilesAreAsPromised(t *testing.T) {
 	}
 }
 
-func TestPassphraseStandsInOneGuardedFileOnly(t *testing.T) {
+// A passphrase, which people use in several places, is in no file; the key that it
+// makes is in the radio's own, for root alone.
+func TestThePassphraseStandsInNoFileAndItsKeyInOne(t *testing.T) {
+	keys := regexp.MustCompile(`[0-9a-f]{64}`)
 	for _, f := range files(t, wide) {
-		holds := strings.Contains(string(f.Content), passphrase)
-		secret := strings.HasPrefix(f.Path, "hostapd-") && strings.HasSuffix(f.Path, ".conf")
-		if holds != secret || secret != (f.Mode == 0o600) {
-			t.Errorf("%s: mode %o, holds the passphrase: %v", f.Path, f.Mode, holds)
+		if strings.Contains(string(f.Content), passphrase) {
+			t.Errorf("%s holds the passphrase", f.Path)
+		}
+		holds := keys.Match(f.Content)
+		radio := strings.HasPrefix(f.Path, "hostapd-") && strings.HasSuffix(f.Path, ".conf")
+		if holds != radio || radio != (f.Mode == 0o600) {
+			t.Errorf("%s: mode %o, holds a key: %v", f.Path, f.Mode, holds)
 		}
 	}
 }
@@ -167,7 +174,7 @@ func TestWriteTouchesOnlyWhatDiffers(t *testing.T) {
 		}
 		return strings.Join(changed, " ")
 	}
-	if got := write(small); got != "nftables.conf networkmanager/10-chargegate.conf networkd/10-chargegate-P1.network" {
+	if got := write(small); got != "nftables.conf networkmanager/10-chargegate.conf sysctl.conf networkd/10-chargegate-P1.network" {
 		t.Errorf("first: %q", got)
 	}
 	if got := write(small); got != "" {

@@ -46,8 +46,13 @@ func (r *refusedName) Error() string { return fmt.Sprintf("resolving %s: %s", r.
 func (c *Charger) ask(ctx context.Context, server netip.Addr, name string) (netip.Addr, error) {
 	q := new(dns.Msg)
 	q.SetQuestion(dns.Fqdn(name), dns.TypeA)
-	client := dns.Client{Net: "udp4", Timeout: c.habits.NameWait, Dialer: c.device.dialer(c.habits.NameWait)}
-	m, _, err := client.ExchangeContext(ctx, q, netip.AddrPortFrom(server, 53).String())
+	conn, err := c.device.dial(ctx, c.habits.NameWait, "udp4", netip.AddrPortFrom(server, 53))
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("resolving %s: %w", name, err)
+	}
+	defer conn.Close()
+	client := dns.Client{Net: "udp4", Timeout: c.habits.NameWait}
+	m, _, err := client.ExchangeWithConnContext(ctx, q, &dns.Conn{Conn: conn})
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("resolving %s: %w", name, err)
 	}
@@ -90,7 +95,7 @@ func (c *Charger) learnTime(ctx context.Context, b Binding) bool {
 // poll asks a server for the time once. Like the firmware it takes any answer
 // of a server whose stratum is not 0 (F-4).
 func (c *Charger) poll(ctx context.Context, server netip.Addr, patience time.Duration) (offset time.Duration, err error) {
-	conn, err := c.device.dialer(patience).DialContext(ctx, "udp4", netip.AddrPortFrom(server, 123).String())
+	conn, err := c.device.dial(ctx, patience, "udp4", netip.AddrPortFrom(server, 123))
 	if err != nil {
 		return 0, fmt.Errorf("asking for the time: %w", err)
 	}

@@ -36,9 +36,10 @@ type View struct {
 	// Trouble is the last thing that went wrong; empty when nothing did since
 	// the charger was last well.
 	Trouble string
-	// Conversations, Pings and Served count the MQTT conversations that the hub
-	// accepted, the pings that it answered, and the answers of api.zaptec.com.
-	Conversations, Pings, Served int
+	// Conversations, Pings, Pulses and Served count the MQTT conversations that the
+	// hub accepted, the pings that it answered, the pulses that it acknowledged, and
+	// the answers of api.zaptec.com.
+	Conversations, Pings, Pulses, Served int
 	// Clock is how far the time that it was given is from the machine's.
 	Clock time.Duration
 	// Resent counts DHCP messages that had to be sent again, Refusals the NAKs,
@@ -258,7 +259,7 @@ func (c *Charger) dial(ctx context.Context, b Binding, host string, port uint16)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := c.device.dialer(c.habits.Dial).DialContext(ctx, "tcp4", netip.AddrPortFrom(addr, port).String())
+	raw, err := c.device.dial(ctx, c.habits.Dial, "tcp4", netip.AddrPortFrom(addr, port))
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", host, err)
 	}

@@ -70,7 +70,7 @@ type Cloud struct {
 	Authority *Authority
 	Names     *NameServer
 	Web       *Web
-	Witness   *Witness
+	Witness   *Witness // nil in a cloud of CloudIn
 	Broker    *Program // mosquitto, as the hub
 	OtherHub  *Program // mosquitto at the hub's other address; nil before StartOtherHub
 	Clock     *Program // chronyd; nil while stopped
@@ -105,6 +105,19 @@ func (c *Cloud) build(ctx context.Context, gw *Space) error {
 	if err := c.Space.wireUplink(gw); err != nil {
 		return err
 	}
+	var err error
+	if c.Witness, err = openWitness(c.Space, uplink); err != nil {
+		return err
+	}
+	if err := c.furnish(ctx); err != nil {
+		return err
+	}
+	return c.StartClock(ctx)
+}
+
+// furnish gives the wire its addresses and starts whoever is behind them, but for
+// the time.
+func (c *Cloud) furnish(ctx context.Context) error {
 	addrs := []string{RouterAddr + "/24", BystanderIP + "/24"}
 	for _, a := range append([]string{ResolverAddr, OtherResolverAddr, TimeAddr, HubAddr, OtherHubAddr, OldAPIAddr, DevicesAddr, APIAddr, OCPPAddr, ElsewhereIP}, publicResolvers...) {
 		addrs = append(addrs, a+"/32")
@@ -113,9 +126,6 @@ func (c *Cloud) build(ctx context.Context, gw *Space) error {
 		return err
 	}
 	var err error
-	if c.Witness, err = openWitness(c.Space, uplink); err != nil {
-		return err
-	}
 	if c.Authority, err = newAuthority(Dir); err != nil {
 		return err
 	}
@@ -125,10 +135,8 @@ func (c *Cloud) build(ctx context.Context, gw *Space) error {
 	if c.Web, err = openWeb(c.Space, c.Authority); err != nil {
 		return err
 	}
-	if c.Broker, err = c.startBroker(ctx, "mosquitto", HubAddr); err != nil {
-		return err
-	}
-	return c.StartClock(ctx)
+	c.Broker, err = c.startBroker(ctx, "mosquitto", HubAddr)
+	return err
 }
 
 // startBroker runs mosquitto as the hub: MQTT over TLS on 8883 (Z-8) of an

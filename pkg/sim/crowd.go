@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,6 +26,9 @@ type Crowd struct {
 	// Leases are all ACKs since the start, in their order. They are not to be read
 	// while a wave is on its way.
 	Leases []Lease
+	// Heard, if not nil, is called for each ACK as it is read: what was promised is
+	// known from then on, even if nothing more is heard of this side.
+	Heard func(Lease)
 
 	count atomic.Int64 // of Leases
 
@@ -52,6 +56,20 @@ func crowdMAC(n int) [6]byte {
 func strangerMAC(n int) [6]byte {
 	scattered := uint32(n+1) * 0x9e3779 & 0xffffff
 	return [6]byte{0xa2, 0x51, 0x7e, byte(scattered >> 16), byte(scattered >> 8), byte(scattered)}
+}
+
+// CrowdMAC is the hardware address of client n of a crowd from OpenCrowd.
+func CrowdMAC(n int) [6]byte { return crowdMAC(n) }
+
+// OpenCrowd opens a crowd of chargers on an interface of a namespace that
+// `ip netns` knows. It needs no garage.
+func OpenCrowd(namespace, iface string) (*Crowd, error) {
+	fd, err := netns.GetFromName(namespace)
+	if err != nil {
+		return nil, fmt.Errorf("opening the namespace %s: %w", namespace, err)
+	}
+	defer fd.Close()
+	return (&Space{Name: namespace, fd: fd}).openCrowd(iface, crowdMAC)
 }
 
 // openCrowd takes a socket on an interface of the space.
@@ -211,8 +229,12 @@ func (c *Crowd) unheard() int {
 }
 
 func (c *Crowd) note(n int, addr [4]byte, now time.Duration) {
-	c.Leases = append(c.Leases, Lease{c.mob.clients[n].mac, netip.AddrFrom4(addr), c.zero.Add(now)})
+	l := Lease{c.mob.clients[n].mac, netip.AddrFrom4(addr), c.zero.Add(now)}
+	c.Leases = append(c.Leases, l)
 	c.count.Add(1)
+	if c.Heard != nil {
+		c.Heard(l)
+	}
 }
 
 // Leased is how many ACKs there were since the start; for whoever watches a wave.

@@ -27,6 +27,7 @@ type device struct {
 	index int
 	link  netlink.Link
 	addr  *netlink.Addr // nil: none
+	space *Space        // where it is; nil: in the program's own namespace
 }
 
 // newDevice makes a device on the wire called parent, in the program's own
@@ -110,6 +111,18 @@ func (d *device) bind(_, _ string, c syscall.RawConn) error {
 // dialer connects from this device.
 func (d *device) dialer(timeout time.Duration) *net.Dialer {
 	return &net.Dialer{Timeout: timeout, Control: d.bind}
+}
+
+// dial connects from this device, wherever it is.
+func (d *device) dial(ctx context.Context, timeout time.Duration, network string, to netip.AddrPort) (c net.Conn, err error) {
+	if d.space == nil {
+		return d.dialer(timeout).DialContext(ctx, network, to.String())
+	}
+	err = d.space.Do(func() (err error) {
+		c, err = d.dialer(timeout).DialContext(ctx, network, to.String())
+		return err
+	})
+	return c, err
 }
 
 // A bootWire is what a charger speaks DHCP and ARP on while it has no address.

@@ -18,7 +18,9 @@ type Lie struct {
 	// RootDelay and RootDispersion are how wrong it says it may be; at most some
 	// 18 hours.
 	RootDelay, RootDispersion time.Duration
-	// Off is how far its time is from the machine's, ahead when positive.
+	// Off is how far its time is from the machine's when it begins to tell it,
+	// ahead when positive. From then on it runs evenly: who sets the machine's
+	// clock does not move it.
 	Off time.Duration
 }
 
@@ -57,12 +59,13 @@ func (c *Cloud) StopLie() {
 // tell answers every request until the socket is closed.
 func (l Lie) tell(conn net.PacketConn) {
 	buf := make([]byte, 1024)
+	began := time.Now()
 	for {
 		n, from, err := conn.ReadFrom(buf)
 		if err != nil {
 			return
 		}
-		if out, err := l.answer(buf[:n], time.Now()); err == nil {
+		if out, err := l.answer(buf[:n], began.Add(time.Since(began))); err == nil {
 			conn.WriteTo(out, from)
 		}
 	}

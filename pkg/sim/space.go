@@ -60,7 +60,7 @@ func openSpace(name string) (*Space, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the namespace %s: %w", name, err)
 	}
-	nl, err := netlink.NewHandleAt(fd)
+	nl, err := netlink.NewHandleAt(fd, unix.NETLINK_ROUTE)
 	if err != nil {
 		fd.Close()
 		return nil, fmt.Errorf("speaking with the kernel of %s: %w", name, err)

@@ -142,7 +142,9 @@ func (c *Charger) hearMQTT(h mqttHeard) ([]byte, error) {
 		c.pass(OK, func(t *Timing) *time.Duration { return &t.Online })
 	case mqttPingResp:
 		c.update(func(v *View) { v.Pings++ })
-	case mqttPubAck, mqttPublish:
+	case mqttPubAck:
+		c.update(func(v *View) { v.Pulses++ })
+	case mqttPublish:
 	default:
 		return nil, fmt.Errorf("the hub sent an MQTT packet of type %d", h.kind)
 	}

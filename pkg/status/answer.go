@@ -67,11 +67,17 @@ type Chargers struct {
 type Charger struct {
 	charger.Status
 	// ProbablyCharger says of a stranger that its MAC is one of Zaptec's.
-	ProbablyCharger bool     `json:"probably_charger,omitempty"`
-	StageAge        *Seconds `json:"stage_age_seconds,omitempty"`     // how long it has been at its stage
-	LastSeenAge     *Seconds `json:"last_seen_age_seconds,omitempty"` // absent: never seen
-	RefusedAge      *Seconds `json:"refused_age_seconds,omitempty"`
-	UnreachableAge  *Seconds `json:"unreachable_age_seconds,omitempty"`
+	ProbablyCharger bool `json:"probably_charger,omitempty"`
+	// Median, Grade and Said are as in Station, where a radio hears it.
+	Median int    `json:"median_dbm,omitempty"`
+	Grade  string `json:"grade,omitempty"`
+	Said   string `json:"said,omitempty"`
+	// SignalAdvice is what to do where Said is too weak.
+	SignalAdvice   string   `json:"signal_advice,omitempty"`
+	StageAge       *Seconds `json:"stage_age_seconds,omitempty"`     // how long it has been at its stage
+	LastSeenAge    *Seconds `json:"last_seen_age_seconds,omitempty"` // absent: never seen
+	RefusedAge     *Seconds `json:"refused_age_seconds,omitempty"`
+	UnreachableAge *Seconds `json:"unreachable_age_seconds,omitempty"`
 }
 
 // A ChargerDetail is the answer of /v1/charger/{who}.
@@ -79,6 +85,8 @@ type ChargerDetail struct {
 	Charger
 	// Station is how the radio sees it, where there is one that does.
 	Station *Station `json:"station,omitempty"`
+	// Signs are why it counts as present, the freshest first; none: it is absent.
+	Signs []Sign `json:"signs"`
 	// NoSignal says that the radio it is on is known to report no signal.
 	NoSignal bool `json:"no_signal,omitempty"`
 	// Started is when the daemon did: Past begins there.
@@ -90,7 +98,15 @@ type ChargerDetail struct {
 	// Volume is what it moved; absent: nobody keeps accounts, or they are somebody
 	// else's whose MAC it uses.
 	Volume *Volume `json:"volume,omitempty"`
-	Events []Event `json:"events"` // its last ones, oldest first
+	// Signals are how it was heard; absent: nobody remembers, or that is somebody else.
+	Signals *Signals `json:"signals,omitempty"`
+	Events  []Event  `json:"events"` // its last ones, oldest first
+}
+
+// A Sign is one that a charger is there.
+type Sign struct {
+	By  string  `json:"by"` // "radio", "arp" (its address was announced or used) or "cloud" (its open conversation)
+	Age Seconds `json:"age_seconds"`
 }
 
 // Events is the answer of /v1/events.

@@ -121,17 +121,17 @@ func TestStatus(t *testing.T) {
 			Sources: []TimeSource{{Address: "192.0.2.1", Name: "selected.example", State: "selected", Reach: "377"}}},
 		Uplink: &Uplink{Servers: 2, Lost: 2, Problem: "no answer"},
 		Networks: []NetworkState{{Network: h.src.Networks[0], Pool: &PoolUse{Network: "P1", Size: 32, Used: 1, StrangerSize: 8},
-			Radio: &Radio{Network: "P1", Interface: "wlan0", State: "watched", MaxStations: 19, Stations: []Station{}}}},
+			Radio: &Radio{Network: "P1", Interface: "wlan0", State: "watched", MaxStations: 19, Planned: true, Stations: []Station{}}}},
 		Rules:   h.src.List.Rules(),
 		Summary: "2 chargers: 1 ok, 1 wifi",
 		Chargers: []Charger{
 			{Status: charger.Status{Charger: seven, Known: true, Stage: charger.OK, Address: addr7, Hostname: "Zaptec Go",
-				Sessions: 1, Connects: 1, UpToday: 1500, DownToday: 3000, Up: 1500, Down: 3000}},
+				Presence: charger.Presence{Present: true}, Sessions: 1, Connects: 1, UpToday: 1500, DownToday: 3000, Up: 1500, Down: 3000}},
 			{Status: charger.Status{Charger: eight, Known: true, Stage: charger.Wifi}},
 		},
 	}
 	moving := cmp.Options{
-		cmpopts.IgnoreFields(Status{}, "Started", "Uptime"), cmpopts.IgnoreFields(charger.Status{}, "Since", "LastSeen", "Talked", "Advice"),
+		cmpopts.IgnoreFields(Status{}, "Started", "Uptime"), cmpopts.IgnoreFields(charger.Status{}, "Since", "LastSeen", "Talked", "Advice"), cmpopts.IgnoreFields(charger.Presence{}, "Radio", "Heard", "Cloud"),
 		cmpopts.IgnoreFields(Charger{}, "StageAge", "LastSeenAge"), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}),
 	}
 	if diff := cmp.Diff(want, got, moving); diff != "" {

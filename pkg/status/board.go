@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -80,7 +81,10 @@ func (s *Server) networks(now time.Time) []NetworkState {
 		}
 	}
 	for _, r := range s.radios() {
-		at(r.Network).Radio = &r
+		r.Planned = s.planned(r)
+		n := at(r.Network)
+		n.Radio = &r
+		n.settle()
 	}
 	return out
 }
@@ -99,16 +103,29 @@ func (s *Server) radios() []Radio {
 	return radios
 }
 
-// dress adds the ages, what is said of strangers, and before a charger's advice
+// dress adds the ages, how each is heard, what is said of strangers, and before a charger's advice
 // what is wrong with its whole network.
 func (s *Server) dress(all []charger.Status, now time.Time) []Charger {
 	var pools []PoolUse
 	if s.src.Pools != nil {
 		pools = s.src.Pools(now)
 	}
+	type place struct {
+		network string
+		mac     charger.MAC
+	}
+	heard := map[place]Station{}
+	for _, r := range s.radios() {
+		for _, st := range r.Stations {
+			heard[place{r.Network, st.MAC}] = st
+		}
+	}
 	out := make([]Charger, len(all))
 	for i, c := range all {
 		out[i] = Charger{Status: c, StageAge: age(c.Since, now), LastSeenAge: age(c.LastSeen, now), RefusedAge: age(c.RefusedAt, now), UnreachableAge: age(c.FailedAt, now)}
+		if st, ok := heard[place{c.Network, c.MAC}]; ok {
+			out[i].hear(st)
+		}
 		if c.Known && (c.Stage == charger.Wifi || c.Stage == charger.DHCP) && c.Advice != "" {
 			out[i].Advice = s.mendFirst(c.Network) + c.Advice
 		}
@@ -168,7 +185,9 @@ func find(all []Charger, who string) (Charger, bool) {
 // detail is everything about one charger.
 func (s *Server) detail(c Charger, now time.Time) ChargerDetail {
 	d := ChargerDetail{Charger: c, Started: s.src.Started, Events: s.events(now, query{who: s.src.Book.NameOf(c.MAC), level: event.Info, limit: detailEvents}).Events}
+	d.Signs = signs(c.Presence, now)
 	s.addVolume(&d, now)
+	s.addSignals(&d, now)
 	for _, r := range s.radios() {
 		for _, st := range r.Stations {
 			if st.MAC == c.MAC {
@@ -177,6 +196,18 @@ func (s *Server) detail(c Charger, now time.Time) ChargerDetail {
 		}
 	}
 	return d
+}
+
+// signs are those by which a charger is there, with their ages.
+func signs(p charger.Presence, now time.Time) []Sign {
+	out := []Sign{}
+	for by, at := range map[string]time.Time{"radio": p.Radio, "arp": p.Heard, "cloud": p.Cloud} {
+		if a := age(at, now); a != nil {
+			out = append(out, Sign{by, *a})
+		}
+	}
+	slices.SortFunc(out, func(x, y Sign) int { return cmp.Or(cmp.Compare(x.Age, y.Age), strings.Compare(x.By, y.By)) })
+	return out
 }
 
 func orElse(s, other string) string {

@@ -144,55 +144,6 @@ func checkPool(p PoolUse) finding {
 	return pass("%s", used)
 }
 
-// checkRadio looks at one radio; planned is how many chargers of the inventory
-// may be on it.
-func checkRadio(r Radio, planned int, name func(charger.MAC) string) finding {
-	switch r.State {
-	case "waiting":
-		return pass("it has not been looked at yet; that happens every half minute")
-	case "missing":
-		return fail("Is the adapter plugged in? The command iw dev lists the radios there are.", "%s is not there", r.Interface)
-	case "unsupported":
-		return fail("Is the Wi-Fi adapter plugged in and its driver loaded? If an external access point hangs on this network, remove its [network.radio] section.",
-			"this kernel has no wireless interface at all")
-	case "not-access-point":
-		return fail("Run: systemctl status chargegate-ap@"+r.Network+", and read the last lines of its log.", "%s is not an access point but: %s", r.Interface, orElse(r.Problem, "something else"))
-	}
-	if !r.Watched() {
-		return fail("Run: sudo dmesg, and look for lines of the driver. Restarting the box helps when the radio's firmware has stopped.",
-			"%s does not say who is on it: %s", r.Interface, orElse(r.Problem, r.State))
-	}
-	here := plural(len(r.Stations), "station", "stations")
-	if r.MaxStations > 0 {
-		here = fmt.Sprintf("%d of at most %d stations", len(r.Stations), r.MaxStations)
-	}
-	weak := weakest(r.Stations, name)
-	switch {
-	case r.MaxStations > 0 && planned > r.MaxStations:
-		return warn("Spread the chargers over more radios, or use an external access point (F-10).", "%s; the inventory has %d chargers for it", here, planned)
-	case r.MaxStations > 0 && len(r.Stations)*100 >= r.MaxStations*crowded:
-		return warn("Plan another radio or an external access point (F-10).", "%s", here)
-	case r.NoSignal:
-		return warn("Check each charger's signal in Zaptec's portal instead, or use a USB adapter whose driver reports it (F-11).",
-			"%s; this radio does not say how well it hears anybody, so Zaptec's minimum (Z-4) cannot be checked", here)
-	case len(weak) > 0:
-		return warn("Bring an access point nearer to these parking spaces (Z-4).", "%s; too weak: %s", here, listed(weak))
-	}
-	return pass("%s, none of them too weak", here)
-}
-
-// weakest names the stations with a verdict worse than good.
-func weakest(stations []Station, name func(charger.MAC) string) []string {
-	var out []string
-	for _, st := range stations {
-		switch st.Grade {
-		case "weak", "below minimum", "critical":
-			out = append(out, fmt.Sprintf("%s (%d dBm)", name(st.MAC), st.Median))
-		}
-	}
-	return out
-}
-
 // checkInventory compares who should be there with who was seen.
 func checkInventory(all []Charger, inventory int) finding {
 	if inventory == 0 {

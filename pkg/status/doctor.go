@@ -233,14 +233,14 @@ func (s *Server) inwards(now time.Time) []examination {
 	st := s.status(now)
 	var list []examination
 	for _, n := range st.Networks {
-		if n.Problem != "" {
+		if n.Problem != "" && (n.Radio == nil || n.Problem != n.Radio.Wrong()) {
 			list = append(list, known("network "+n.Name, fail(n.Do, "%s", n.Problem)))
 		}
 		if n.Pool != nil {
 			list = append(list, known("addresses "+n.Name, checkPool(*n.Pool)))
 		}
 		if n.Radio != nil {
-			list = append(list, known("radio "+n.Name, checkRadio(*n.Radio, s.src.Book.Inventory(n.Name), s.src.Book.NameOf)))
+			list = append(list, known("radio "+n.Name, checkRadio(n, s.src.Book.Inventory(n.Name), s.src.Book.NameOf)))
 		}
 	}
 	inventory := s.src.Book.Inventory("")

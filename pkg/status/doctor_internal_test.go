@@ -44,6 +44,7 @@ func TestChecks(t *testing.T) {
 	name := func(charger.MAC) string { return "P1-07" }
 	watched := Radio{Network: "P1", Interface: "wlan0", State: "watched", MaxStations: 10}
 	with := func(f func(*Radio)) Radio { r := watched; f(&r); return r }
+	of := func(r Radio) NetworkState { return NetworkState{Network: Network{Name: "P1", Channel: 6}, Radio: &r} }
 	tests := []struct {
 		name   string
 		got    finding
@@ -99,16 +100,35 @@ func TestChecks(t *testing.T) {
 		{"a pool that is full", checkPool(PoolUse{Size: 10, Used: 10, StrangerSize: 8}), Fail, "10 of 10 addresses are taken; strangers have 0 of 8: the next charger gets none"},
 		{"strangers everywhere", checkPool(PoolUse{Size: 32, StrangerSize: 8, StrangerUsed: 8}), Warn, "0 of 32 addresses are taken; strangers have 8 of 8: no stranger gets one any more"},
 		{"somebody has a fixed address", checkPool(PoolUse{Size: 32, StrangerSize: 8, Quarantined: 1}), Warn, "0 of 32 addresses are taken; strangers have 0 of 8; 1 were declined, because somebody else uses them"},
-		{"a radio that is well", checkRadio(with(func(r *Radio) { r.Stations = []Station{{Grade: "good"}} }), 5, name), Pass, "1 of at most 10 stations, none of them too weak"},
-		{"a radio not looked at", checkRadio(Radio{State: "waiting"}, 0, name), Pass, "it has not been looked at yet; that happens every half minute"},
-		{"no radio", checkRadio(Radio{State: "missing", Interface: "wlan0"}, 0, name), Fail, "wlan0 is not there"},
-		{"no nl80211", checkRadio(Radio{State: "unsupported"}, 0, name), Fail, "this kernel has no wireless interface at all"},
-		{"no hostapd", checkRadio(Radio{State: "not-access-point", Interface: "wlan0", Problem: "station"}, 0, name), Fail, "wlan0 is not an access point but: station"},
-		{"a driver that does not answer", checkRadio(Radio{State: "failed", Interface: "wlan0", Problem: "i/o timeout"}, 0, name), Fail, "wlan0 does not say who is on it: i/o timeout"},
-		{"more chargers planned than it holds", checkRadio(watched, 11, name), Warn, "0 of at most 10 stations; the inventory has 11 chargers for it"},
-		{"nearly full", checkRadio(with(func(r *Radio) { r.Stations = make([]Station, 8) }), 9, name), Warn, "8 of at most 10 stations"},
-		{"no signal reported", checkRadio(with(func(r *Radio) { r.NoSignal = true }), 5, name), Warn, "0 of at most 10 stations; this radio does not say how well it hears anybody, so Zaptec's minimum (Z-4) cannot be checked"},
-		{"one too weak", checkRadio(with(func(r *Radio) { r.MaxStations = 0; r.Stations = []Station{{Grade: "below minimum", Median: -78}} }), 5, name), Warn, "1 station; too weak: P1-07 (-78 dBm)"},
+		{"a radio that is well", checkRadio(of(with(func(r *Radio) { r.Stations = []Station{{Grade: "good"}} })), 5, name), Pass, "1 of at most 10 stations, none of them too weak"},
+		{"a radio not looked at", checkRadio(of(Radio{State: "waiting"}), 0, name), Pass, "it has not been looked at yet; that happens every 15 s"},
+		{"no radio", checkRadio(of(Radio{State: "missing", Interface: "wlan0"}), 0, name), Fail, "wlan0 is not there, so nobody has Wi-Fi"},
+		{"no nl80211", checkRadio(of(Radio{State: "unsupported"}), 0, name), Fail, "this kernel has no wireless interface at all, so nobody has Wi-Fi"},
+		{"no hostapd", checkRadio(of(Radio{State: "not-access-point", Interface: "wlan0", Problem: "station"}), 0, name), Fail, "wlan0 is not an access point, so nobody has Wi-Fi"},
+		{"a driver that does not answer", checkRadio(of(Radio{State: "failed", Interface: "wlan0", Problem: "i/o timeout"}), 0, name), Fail, "wlan0 does not say who is on it: i/o timeout"},
+		{"more chargers planned than it holds", checkRadio(of(watched), 11, name), Warn, "0 of at most 10 stations, none of them too weak; the inventory has 11 chargers for it"},
+		{"nearly full", checkRadio(of(with(func(r *Radio) { r.Stations = make([]Station, 8) })), 9, name), Warn, "8 of at most 10 stations, none of them too weak"},
+		{"no signal reported", checkRadio(of(with(func(r *Radio) { r.NoSignal = true })), 5, name), Warn, "0 of at most 10 stations; this radio does not say how well it hears anybody, so Zaptec's minimum (Z-4) cannot be checked"},
+		{"one too weak", checkRadio(of(with(func(r *Radio) { r.MaxStations = 0; r.Stations = []Station{{Grade: "below minimum", Median: -78}} })), 5, name), Warn, "1 station; too weak: P1-07 (-78 dBm)"},
+		{"hostapd does not run", checkRadio(of(Radio{State: "silent", Interface: "wlan0", Problem: "hostapd does not run"}), 0, name), Fail, "wlan0 sends no beacons, so nobody has Wi-Fi: hostapd does not run"},
+		{"hostapd hangs", checkRadio(of(with(func(r *Radio) { r.Unheard = "hostapd does not answer" })), 5, name), Fail,
+			"0 of at most 10 stations, none of them too weak; hostapd of wlan0 has not been heard for a minute, and probably nobody can join meanwhile: hostapd does not answer"},
+		{"on another channel", checkRadio(of(with(func(r *Radio) { r.Channel = 11 })), 5, name), Warn,
+			"0 of at most 10 stations, none of them too weak; wlan0 is on channel 11, and the configuration says 6"},
+		{"on its channel", checkRadio(of(with(func(r *Radio) { r.Channel = 6 })), 5, name), Pass, "0 of at most 10 stations, none of them too weak"},
+		{"full", checkRadio(of(with(func(r *Radio) { r.Stations = make([]Station, 10) })), 9, name), Warn, "10 of at most 10 stations, none of them too weak"},
+		{"full as planned", checkRadio(of(with(func(r *Radio) { r.Stations, r.Planned = make([]Station, 10), true })), 10, name), Pass, "10 of at most 10 stations, none of them too weak"},
+		{"full, and one too weak", checkRadio(of(with(func(r *Radio) {
+			r.Stations = make([]Station, 10)
+			r.Stations[3] = Station{Grade: "critical", Median: -83}
+		})), 9, name), Warn, "10 of at most 10 stations; too weak: P1-07 (-83 dBm)"},
+		{"full as planned, and one too weak", checkRadio(of(with(func(r *Radio) {
+			r.Stations, r.Planned = make([]Station, 10), true
+			r.Stations[3] = Station{Grade: "weak", Median: -74}
+		})), 10, name), Warn, "10 of at most 10 stations; too weak: P1-07 (-74 dBm)"},
+		{"everything at once", checkRadio(of(with(func(r *Radio) {
+			r.Unheard, r.Channel, r.Stations = "hostapd does not answer", 11, []Station{{Grade: "weak", Median: -74}}
+		})), 11, name), Fail, "1 of at most 10 stations; too weak: P1-07 (-74 dBm); hostapd of wlan0 has not been heard for a minute, and probably nobody can join meanwhile: hostapd does not answer; wlan0 is on channel 11, and the configuration says 6; the inventory has 11 chargers for it"},
 		{"no inventory", checkInventory(nil, 0), Pass, "there is none, so chargers are called by their MAC"},
 		{"one not seen", checkInventory([]Charger{is("A", true, charger.OK, &seen), is("B", true, charger.Wifi, nil)}, 2), Warn, "1 of 2 chargers not seen since the daemon started: B"},
 		{"all seen", checkInventory([]Charger{is("A", true, charger.OK, &seen), is("B", true, charger.DNS, &seen)}, 2), Pass, "2 chargers, and all were seen"},

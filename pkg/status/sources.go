@@ -55,6 +55,8 @@ type Sources struct {
 	// what the book saw since the start.
 	Volume func(mac charger.MAC, now time.Time) Volume
 	Today  func(now time.Time) map[charger.MAC]Moved
+	// Signals is how a device was heard. Nil: nobody remembers.
+	Signals func(mac charger.MAC, now time.Time) Signals
 	// Outages are the allowed names that cannot be reached now, without their ages.
 	Outages func() []Outage
 
@@ -154,11 +156,14 @@ func (p PoolUse) StrangersFull() bool { return p.StrangerSize > 0 && p.StrangerU
 type Radio struct {
 	Network     string    `json:"network"`
 	Interface   string    `json:"interface"`
-	State       string    `json:"state"`             // "watched", or why not: "waiting", "unsupported", "missing", "not-access-point", "failed"
-	Problem     string    `json:"problem,omitempty"` // why not, in words
-	At          time.Time `json:"at,omitzero"`       // when it was looked at; absent: never
+	State       string    `json:"state"`                     // "watched", or why not: "waiting", "unsupported", "missing", "not-access-point", "silent", "failed"
+	Problem     string    `json:"problem,omitempty"`         // why not, in words
+	At          time.Time `json:"at,omitzero"`               // when it was looked at; absent: never
+	Channel     int       `json:"channel,omitempty"`         // on which it serves; absent: not known
+	Unheard     string    `json:"hostapd_unheard,omitempty"` // why hostapd has not been heard for a minute, though the radio serves
 	MaxStations int       `json:"max_stations,omitempty"`
-	NoSignal    bool      `json:"no_signal"` // the radio is known to report no signal (F-11)
+	Planned     bool      `json:"as_planned"` // everybody on it is a charger of the inventory, and all of those that belong here have room
+	NoSignal    bool      `json:"no_signal"`  // the radio is known to report no signal (F-11)
 	Stations    []Station `json:"stations"`
 }
 
@@ -169,15 +174,20 @@ func (r Radio) Watched() bool { return r.State == "watched" }
 // box hears it.
 type Station struct {
 	MAC         charger.MAC `json:"mac"`
-	Signal      int         `json:"signal_dbm,omitempty"` // of its last frame; absent: unknown
-	Median      int         `json:"median_dbm,omitempty"` // over five minutes; absent: unknown
-	Grade       string      `json:"grade"`                // "unknown", "good", "weak", "below minimum", "critical" (Z-4)
-	Inactive    Seconds     `json:"inactive_seconds"`     // since its last frame
+	Signal      int         `json:"signal_dbm,omitempty"`    // of its last frame; absent: unknown
+	Median      int         `json:"median_dbm,omitempty"`    // over the window; absent: unknown
+	Early       Seconds     `json:"early_seconds,omitempty"` // until there can be a median, where there is none
+	Grade       string      `json:"grade"`                   // of Median: "unknown", "good", "ok", "weak", "below minimum", "critical" (Z-4)
+	GradeAge    Seconds     `json:"grade_seconds"`           // how long it has been that
+	Said        string      `json:"said"`                    // the grade that has lasted long enough to be said
+	Inactive    Seconds     `json:"inactive_seconds"`        // since its last frame
 	Connected   Seconds     `json:"connected_seconds,omitempty"`
-	Retries     int         `json:"retries"`                // frames to it that had to be sent again, since it joined
-	Failed      int         `json:"failed"`                 // frames to it that were lost, since it joined
-	BitrateUp   int         `json:"bitrate_up,omitempty"`   // bit/s from it
-	BitrateDown int         `json:"bitrate_down,omitempty"` // bit/s to it
+	Sent        int         `json:"sent"`                     // frames to it, since it joined
+	Resent      *int        `json:"resent_percent,omitempty"` // of the tries to reach it in the last ten minutes, how many were not the first; absent: too few to tell
+	Retries     int         `json:"retries"`                  // frames to it that had to be sent again, since it joined
+	Failed      int         `json:"failed"`                   // frames to it that were lost, since it joined
+	BitrateUp   int         `json:"bitrate_up,omitempty"`     // bit/s from it
+	BitrateDown int         `json:"bitrate_down,omitempty"`   // bit/s to it
 }
 
 // A Link is the interface towards the Internet.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"chargegate/pkg/charger"
+	"chargegate/pkg/event"
 )
 
 // crowded is the part of a pool, in percent, from which on it needs attention.
@@ -57,8 +58,23 @@ func troubles(st Status) []Trouble {
 		if p := n.Pool; p != nil && p.StrangersFull() {
 			say(about, strangersFullAdvice, "%s: %d of %d addresses for unknown devices are taken: enter the chargers in chargers.csv.", n.Name, p.StrangerUsed, p.StrangerSize)
 		}
-		if r := n.Radio; r != nil && !r.Watched() && r.State != "waiting" {
-			say(about, checkRadio(*r, 0, charger.MAC.String).do, "The radio %s of %s cannot be watched: %s.", r.Interface, n.Name, orElse(r.Problem, r.State))
+		if r := n.Radio; r != nil {
+			if wrong := r.Wrong(); wrong != "" && wrong != n.Problem {
+				say(about, r.mend(), "%s: %s.", n.Name, wrong)
+			}
+			if r.Unheard != "" {
+				say(about, r.advice(event.RadioHostapdUnheard), "%s: %s.", n.Name, r.unheard())
+			}
+			if n.Misplaced() {
+				text, do := n.misplaced()
+				say(about, do, "%s: %s.", n.Name, text)
+			}
+			if r.Full() {
+				say(about, r.advice(event.RadioFull), "%s: the radio %s is full: %d of at most %d stations.", n.Name, r.Interface, len(r.Stations), r.MaxStations)
+			}
+		}
+		if weak := tooWeak(st.Chargers, n.Name); len(weak) > 0 {
+			say(about, nearerAdvice, "%s: %s heard below Zaptec's minimum (Z-4): %s.", n.Name, plural(len(weak), "charger is", "chargers are"), listed(weak))
 		}
 	}
 	stuck := 0

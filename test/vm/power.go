@@ -300,7 +300,8 @@ func (p *powers) memories() (m memories, err error) {
 	if d.Signals == nil || d.Volume == nil {
 		return m, fmt.Errorf("neither signals nor volume of %s: %s", spaceName(1), text)
 	}
-	for _, n := range d.Signals.Minutes.Present {
+	present := d.Signals.Minutes.Present
+	for _, n := range present[:max(len(present)-1, 0)] { // the last one is not over
 		m.minutes += max(n, 0) // gaps
 	}
 	m.moved = d.Volume.Sum.Month.Total()
@@ -325,9 +326,11 @@ func (p *powers) remember() error {
 	if err := allWell(p.Lab, 1, 90*time.Second); err != nil {
 		return err
 	}
+	var over memories
 	err := p.Until(90*time.Second, "a minute of signal is over", func() (bool, error) {
 		m, err := p.memories()
-		return m.minutes > 1, err
+		over = m
+		return m.minutes > 0, err
 	})
 	if err != nil {
 		return err
@@ -341,9 +344,10 @@ func (p *powers) remember() error {
 	if p.kept, err = p.memories(); err != nil {
 		return err
 	}
-	if p.kept.minutes == 0 || p.kept.moved == 0 {
-		return fmt.Errorf("after a restart the daemon remembers %+v", p.kept)
+	if p.kept.minutes < over.minutes || p.kept.moved == 0 {
+		return fmt.Errorf("after a restart the daemon remembers %+v, and of signals %d minutes before", p.kept, over.minutes)
 	}
+	p.kept.minutes = over.minutes // the restart's own minute may not be written yet
 	p.Note("on the card from the first start on: %d minutes of signal, %d bytes of accounts, the names", p.kept.minutes, p.kept.moved)
 	return p.recall()
 }

@@ -38,8 +38,8 @@ var crew = struct {
 	all map[int]*station
 }{all: map[int]*station{}}
 
-// atOnce is how many stations are being made at a time: two processors are there,
-// and to wait for each other's helps nobody.
+// atOnce is how many stations are being made at a time: one waits for the kernel or
+// for hostapd while the other is at work, and more would only wait for each other.
 const atOnce = 2
 
 // stations brings stations up, and waits for their addresses.

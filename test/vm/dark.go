@@ -11,7 +11,7 @@ import (
 // must stay as somebody left it.
 func darkScenarios() []Scenario {
 	return []Scenario{{
-		Name: "dark", What: "what fails once or is mended comes back, and what was stopped stays stopped", From: "booted", Limit: 6 * time.Minute, Run: dark,
+		Name: "dark", What: "what fails once or is mended comes back, and what was stopped stays stopped", From: "booted", Limit: 6 * time.Minute, Nightly: true, Run: dark,
 	}}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 )
 
 // A card is a disk that forgets, as an SD card does: what was written lasts only
@@ -128,6 +129,19 @@ func (c *card) dark() {
 	}
 	c.mu.Unlock()
 	c.all.Wait()
+}
+
+// untilWaiting waits until there is something that nobody has flushed, but not for
+// longer than it may.
+func (c *card) untilWaiting(within time.Duration) {
+	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(100 * time.Microsecond) {
+		c.mu.Lock()
+		n := len(c.waits)
+		c.mu.Unlock()
+		if n > 0 {
+			return
+		}
+	}
 }
 
 // cut takes the power away and loses a part of what waited: of every write nothing,

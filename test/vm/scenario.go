@@ -27,6 +27,7 @@ type Scenario struct {
 func scenarios() []Scenario {
 	return slices.Concat(
 		bootScenarios(),
+		powerScenarios(), // long, and waits for nobody's snapshot: beside all others
 		unitScenarios(),
 		darkScenarios(),
 		privilegeScenarios(),
@@ -40,6 +41,5 @@ func scenarios() []Scenario {
 		surveyScenarios(),
 		reviveScenarios(),
 		clockScenarios(),
-		powerScenarios(),
 	)
 }
